@@ -1,0 +1,1 @@
+"""The same calls without a screen."""

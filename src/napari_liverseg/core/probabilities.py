@@ -1,0 +1,55 @@
+"""What a model believes about each voxel, kept small enough to stay in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.box import Box
+    from napari_liverseg.core.geometry import Geometry
+
+FULL = 255
+"""The uint8 value of probability 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probabilities:
+    """A model's probabilities on the grid of a CT, inside the box where they matter.
+
+    Outside `box` both probabilities are 0 and the decision is background.
+
+    Parameters
+    ----------
+    liver : ndarray of uint8, shape of the box
+        Probability of liver *or tumour*, 0..255 for 0..1.
+    tumour : ndarray of uint8, shape of the box
+        Probability of tumour, 0..255 for 0..1.
+    decision : ndarray of uint8, shape of the box
+        The model's own decision (argmax before rounding): 0, 1 liver, 2 tumour.
+    box : tuple of slice
+        Where the arrays lie in the volume.
+    geometry : Geometry
+        Grid of the whole volume.
+    """
+
+    liver: NDArray[np.uint8]
+    tumour: NDArray[np.uint8]
+    decision: NDArray[np.uint8]
+    box: Box
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fill the box."""
+        expected = tuple(s.stop - s.start for s in self.box)
+        for name in ("liver", "tumour", "decision"):
+            array = getattr(self, name)
+            if array.shape != expected or array.dtype != np.uint8:
+                msg = (
+                    f"{name} is {array.dtype} {array.shape}, expected uint8 {expected}"
+                )
+                raise ValueError(msg)

@@ -1,0 +1,28 @@
+"""How long work tells of itself and is told to stop, without knowing a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from napari_liverseg.core.errors import CancelledError
+
+OnProgress = Callable[[int, int, str], None]
+"""Called with ``(done, total, text)``; `text` says what is being done."""
+
+IsCancelled = Callable[[], bool]
+"""Returns True once the user wants the work to stop."""
+
+
+def ignore_progress(done: int, total: int, text: str) -> None:
+    """Take a progress report and do nothing."""
+
+
+def never_cancelled() -> bool:
+    """Return False: the work runs to its end."""
+    return False
+
+
+def stop_if(is_cancelled: IsCancelled) -> None:
+    """Raise `CancelledError` when the user asked to stop."""
+    if is_cancelled():
+        raise CancelledError

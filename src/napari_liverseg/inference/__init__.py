@@ -1,0 +1,1 @@
+"""From volume to probabilities to masks."""

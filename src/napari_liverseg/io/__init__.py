@@ -1,0 +1,1 @@
+"""How cases enter and leave disk: DICOM, NIfTI, NRRD, MHA, datasets."""

@@ -1,0 +1,1 @@
+"""What masks say: agreement, lesions, volumes."""

@@ -1,0 +1,1 @@
+"""What a network expects and where its weights come from."""

@@ -1,0 +1,1 @@
+"""Procedural abdomens with exact truth, for tests, the demo and training."""
