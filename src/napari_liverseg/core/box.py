@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Box = tuple[slice, slice, slice]
 
 
-def bounding_box(mask: NDArray[np.bool_ | np.number], margin: int = 0) -> Box | None:
+def bounding_box(mask: NDArray[Any], margin: int = 0) -> Box | None:
     """Return the smallest box that holds every non-zero voxel, or None.
 
     Parameters
