@@ -25,7 +25,7 @@ def bounding_box(mask: NDArray[Any], margin: int = 0) -> Box | None:
     if planes.size == 0:
         return None
     slab = mask[planes[0] : planes[-1] + 1]
-    flat = slab.any(axis=0)
+    flat: NDArray[np.bool_] = np.any(slab, axis=0)
     rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
     ends = zip((planes, rows, columns), mask.shape, strict=True)
     z, y, x = (
