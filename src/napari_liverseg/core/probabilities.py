@@ -17,6 +17,44 @@ FULL = 255
 """The uint8 value of probability 1."""
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """Probabilities from which a voxel counts; None is the model's own decision.
+
+    Parameters
+    ----------
+    liver, tumour : float or None
+        Above 0 and below 1. The liver's applies to liver *or tumour*.
+    """
+
+    liver: float | None = None
+    tumour: float | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What made a set of probabilities, for reports that can be repeated.
+
+    Parameters
+    ----------
+    model, model_version, model_sha256 : str
+        Name, version and hash of the weights.
+    device : str
+        Where it ran in the end, such as ``cpu`` or ``cuda:0``.
+    seconds : float
+        Wall time of the whole prediction.
+    notes : tuple of str
+        What the user should know, such as a fallback after out of memory.
+    """
+
+    model: str
+    model_version: str
+    model_sha256: str
+    device: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Probabilities:
     """A model's probabilities on the grid of a CT, inside the box where they matter.
@@ -35,6 +73,8 @@ class Probabilities:
         Where the arrays lie in the volume.
     geometry : Geometry
         Grid of the whole volume.
+    run : RunRecord
+        What made them.
     """
 
     liver: NDArray[np.uint8]
@@ -42,6 +82,7 @@ class Probabilities:
     decision: NDArray[np.uint8]
     box: Box
     geometry: Geometry
+    run: RunRecord
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fill the box."""
