@@ -1,0 +1,54 @@
+# The README's commands. Needs Python 3.11 or newer, make and the package registries.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Where there is no screen, a virtual one.
+SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1600x1000x24")
+
+.PHONY: demo test test-slow lint run bench evaluate train-starter sample-data clean
+
+demo: $(READY) ## segment the sample case through the real plugin
+	$(if $(SCREEN),NAPARI_LIVERSEG_HEADLESS=1) $(SCREEN) $(BIN)/napari-liverseg demo -o out/demo
+
+run: $(READY) ## open the viewer
+	$(BIN)/napari-liverseg view
+
+test: lint ## everything that CI runs
+	NAPARI_STRICT_QT=1 $(BIN)/python -m pytest
+
+test-slow: $(READY) ## minutes of work that `make test` leaves out
+	NAPARI_STRICT_QT=1 $(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## style, types, import contracts, manifest, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/typos
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari_liverseg
+
+bench: $(READY) ## speed, as ratios with a correctness gate
+	$(SCREEN) $(BIN)/python -m benchmarks
+
+evaluate: $(READY) ## the starter model on phantoms of unseen seeds
+	$(BIN)/python -m benchmarks.starter
+
+train-starter: $(READY) ## train the bundled starter model again; DATA=folder adds public cases
+	# One BLAS thread a sampler: more only fight the network for the cores.
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m napari_liverseg.training.starter --out out/starter $(if $(DATA),--data $(DATA))
+
+sample-data: $(READY) ## draw the sample case again
+	$(BIN)/python sample_data/make_sample_case.py
+
+$(READY): pyproject.toml constraints.txt .ci/system-libraries
+	.ci/system-libraries
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	# torch first and by name, so that the pinned build is taken.
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	touch $@
+
+clean: ## remove the environment and outputs
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,130 @@
+"""From tissues to Hounsfield units: contrast phase, texture and vessels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_liverseg.synthesis.field import smooth_field
+from napari_liverseg.synthesis.tissue import ATTENUATION, PHASE_SHARES, PHASES, Tissue
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_liverseg.synthesis.field import Axes
+
+VARIED_SHARE = 0.3
+"""Share of images whose tissues all vary by `VARIED_HU` more than usual."""
+
+VARIED_HU = 25.0
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """The mean Hounsfield units of every tissue in one image.
+
+    Parameters
+    ----------
+    phase : str
+        One of `PHASES`.
+    hu : ndarray of float32, shape (len(Tissue),)
+    """
+
+    phase: str
+    hu: NDArray[np.float32]
+
+
+def draw_palette(rng: np.random.Generator, phase: str | None = None) -> Palette:
+    """Draw a contrast phase, unless given, and every tissue's mean for it."""
+    drawn = int(rng.choice(len(PHASES), p=PHASE_SHARES))
+    index = drawn if phase is None else PHASES.index(phase)
+    means = np.array([ATTENUATION[t].hu[index] for t in Tissue])
+    spread = np.array([ATTENUATION[t].spread for t in Tissue])
+    means = means + spread * rng.standard_normal(len(means))
+    if PHASES[index] != "arterial":
+        # Veins and arteries equalise soon after the arterial phase.
+        means[Tissue.VEIN] = means[Tissue.AORTA] + rng.normal(-5, 14)
+    if phase is None and rng.random() < VARIED_SHARE:
+        soft = [t for t in Tissue if t not in (Tissue.AIR, Tissue.GAS, Tissue.LUNG)]
+        means[soft] += rng.normal(0, VARIED_HU, len(soft))
+    return Palette(PHASES[index], means.astype(np.float32))
+
+
+def render(
+    tissues: NDArray[np.uint8],
+    axes_mm: Axes,
+    palette: Palette,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Return an image whose tissues have their means and their own texture.
+
+    The texture mixes voxel noise with patterns of about 5 and 20 mm, each
+    tissue at its own strength.
+
+    Parameters
+    ----------
+    tissues : ndarray of uint8, shape (z, y, x)
+    axes_mm : tuple of ndarray
+        Voxel centres along z, y, x.
+    palette : Palette
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float32, shape (z, y, x)
+        Hounsfield units, without noise or blur of a scanner.
+    """
+    strength = np.array([ATTENUATION[t].texture for t in Tissue], np.float32)
+    strength *= rng.lognormal(0, 0.35, len(strength)).astype(np.float32)
+    white, middle, coarse = rng.dirichlet((1.5, 2.0, 1.5)) ** 0.5
+    pattern = rng.standard_normal(tissues.shape, dtype=np.float32) * np.float32(white)
+    pattern += np.float32(middle) * smooth_field(axes_mm, rng.uniform(2.5, 6), rng)
+    pattern += np.float32(coarse) * smooth_field(axes_mm, rng.uniform(10, 28), rng)
+    return np.asarray(palette.hu[tissues] + strength[tissues] * pattern, np.float32)
+
+
+def recolour(
+    hu: NDArray[np.float32],
+    tissues: NDArray[np.uint8],
+    palette: Palette,
+) -> NDArray[np.float32]:
+    """Return a real image with each tissue's mean moved to the palette's.
+
+    The steps at the borders are smoothed, so that the image keeps its own
+    texture and partial volumes.
+    """
+    inside = np.clip(hu, -1024, 1500)
+    counts = np.bincount(tissues.ravel(), minlength=len(Tissue))
+    sums = np.bincount(tissues.ravel(), inside.ravel(), minlength=len(Tissue))
+    means = sums / np.maximum(counts, 1)
+    shift = (palette.hu - means).astype(np.float32)
+    # Far from soft tissue a moved mean says nothing about contrast medium.
+    for tissue in (Tissue.AIR, Tissue.GAS, Tissue.LUNG, Tissue.TABLE, Tissue.FAT):
+        shift[tissue] *= 0.15
+    for tissue in (Tissue.CORTEX, Tissue.BONE):
+        shift[tissue] *= 0.3
+    return np.asarray(hu + ndimage.gaussian_filter(shift[tissues], 0.8), np.float32)
+
+
+def add_liver_vessels(
+    hu: NDArray[np.float32],
+    tissues: NDArray[np.uint8],
+    axes_mm: Axes,
+    palette: Palette,
+    rng: np.random.Generator,
+) -> None:
+    """Draw branching tubes into the liver of an image, in place.
+
+    Two smooth fields vanish together along curves in space; their
+    neighbourhood is a tube.
+    """
+    scale, width = rng.uniform(14, 28), rng.uniform(0.08, 0.24)
+    first, second = (smooth_field(axes_mm, scale, rng) for _ in range(2))
+    distance = np.hypot(first, second)
+    level = np.clip((width - distance) / (0.5 * width), 0, 1)
+    contrast = palette.hu[Tissue.VEIN] - palette.hu[Tissue.LIVER]
+    strength = np.float32(contrast * rng.uniform(0.4, 1.0))
+    hu += strength * level * (tissues == Tissue.LIVER)

@@ -1,0 +1,191 @@
+"""A procedural CT of the liver with exact truth, ready to open like any case."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_liverseg.core.geometry import Geometry, Reorientation
+from napari_liverseg.core.segmentation import LIVER, TUMOUR, Segmentation
+from napari_liverseg.core.volume import CTVolume
+from napari_liverseg.synthesis.abdomen import draw_abdomen
+from napari_liverseg.synthesis.appearance import (
+    add_liver_vessels,
+    draw_palette,
+    render,
+)
+from napari_liverseg.synthesis.field import Axes, grid_axes
+from napari_liverseg.synthesis.scanner import scanner_noise
+from napari_liverseg.synthesis.tissue import Tissue
+from napari_liverseg.synthesis.tumour import Tumour, plant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ABOVE_DOME_MM = 40.0
+"""How far the scan reaches above the right dome."""
+
+PSF_MM = 0.7
+"""Standard deviation of the in-plane blur."""
+
+FINE_SLICE_MM = 2.0
+"""Thicker slices are averaged from sub-slices no thicker than this."""
+
+SMALLEST_LIVER_ML = 700.0
+
+# Radius in mm, contrast in HU, depth of the centre under the liver's surface in
+# radii, rim contrast: the lesions a reader should meet, one of them at the border.
+_LESIONS = (
+    (19.0, -45.0, 1.25, 0.0),
+    (12.0, -55.0, 1.3, 30.0),
+    (10.0, -50.0, 0.5, 0.0),
+    (8.0, 45.0, 1.3, 0.0),
+    (5.5, -50.0, 1.3, 0.0),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A synthetic CT and its exact label map.
+
+    Parameters
+    ----------
+    volume : CTVolume
+        int16 Hounsfield units.
+    truth : Segmentation
+        On the grid of the volume.
+    """
+
+    volume: CTVolume
+    truth: Segmentation
+
+
+def make_phantom(
+    seed: int,
+    shape: tuple[int, int, int] = (96, 112, 136),
+    spacing_mm: tuple[float, float, float] = (3.0, 3.2, 3.0),
+    origin_mm: tuple[float, float, float] = (-310.0, -160.0, -205.0),
+    phase: str = "portal venous",
+) -> Phantom:
+    """Draw a CT of an abdomen with five liver tumours.
+
+    The same arguments give the same phantom.
+
+    Parameters
+    ----------
+    seed : int
+        Draws the anatomy, its appearance and its tumours.
+    shape : tuple of int
+        Voxels ``(z, y, x)``; the highest slice lies 40 mm above the dome.
+    spacing_mm, origin_mm : tuple of float
+        Of the grid, ``(z, y, x)``; the origin does not move the anatomy within it.
+    phase : str
+        Contrast phase, one of `tissue.PHASES`.
+
+    Returns
+    -------
+    Phantom
+    """
+    rng = np.random.default_rng((seed, 20_240))
+    fine = max(1, int(np.ceil(spacing_mm[0] / FINE_SLICE_MM)))
+    axes = _body_axes(shape, spacing_mm, fine)
+    tissues = _draw_until_large_enough(axes, rng)
+    palette = draw_palette(rng, phase)
+    hu = render(tissues, axes, palette, rng)
+    add_liver_vessels(hu, tissues, axes, palette, rng)
+    liver = tissues == Tissue.LIVER
+    labels = np.where(liver, LIVER, 0).astype(np.uint8)
+    for tumour in _place_lesions(liver, axes, rng):
+        labels[plant(tumour, hu, liver, axes, rng)] = TUMOUR
+    hu = _scan(hu, spacing_mm, fine, rng)
+    truth = _majority(labels, fine)
+    geometry = Geometry(shape, spacing_mm, origin_mm)
+    volume = CTVolume(
+        hu=np.clip(np.rint(hu), -1024, 3071).astype(np.int16),
+        geometry=geometry,
+        source=geometry,
+        reorientation=Reorientation(),
+        name=f"phantom-{seed}",
+        series_key=_key(seed, geometry, phase),
+        description=f"Synthetic abdomen, {phase}",
+    )
+    return Phantom(volume, Segmentation(truth, geometry))
+
+
+def _body_axes(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], fine: int
+) -> Axes:
+    """Return the body coordinates of the sub-slices of a scan."""
+    z, y, x = shape
+    dz, dy, dx = spacing_mm
+    start = (ABOVE_DOME_MM - z * dz, -(y - 1) / 2 * dy + 8, -(x - 1) / 2 * dx)
+    return grid_axes((z * fine, y, x), (dz / fine, dy, dx), start)
+
+
+def _draw_until_large_enough(axes: Axes, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw abdomens until the liver is no smaller than an adult's."""
+    voxel_ml = float(np.prod([a[1] - a[0] for a in axes])) / 1000
+    while True:
+        tissues = draw_abdomen(axes, rng)
+        if np.count_nonzero(tissues == Tissue.LIVER) * voxel_ml > SMALLEST_LIVER_ML:
+            return tissues
+
+
+def _place_lesions(
+    liver: NDArray[np.bool_], axes: Axes, rng: np.random.Generator
+) -> list[Tumour]:
+    """Return lesions that lie apart from each other at their wanted depths."""
+    spacing = [float(a[1] - a[0]) for a in axes]
+    depth = ndimage.distance_transform_edt(liver, sampling=spacing)
+    tumours: list[Tumour] = []
+    for radius, contrast, depths, rim in _LESIONS:
+        wanted = np.abs(depth - depths * radius) < max(2.0, 0.6 * max(spacing))
+        for other in tumours:
+            apart = _distance(axes, other.centre_mm)
+            wanted &= apart > radius + other.radii_mm[0] + 6
+        candidates = np.flatnonzero(wanted & liver)
+        if candidates.size == 0:
+            continue
+        index = np.unravel_index(int(rng.choice(candidates)), liver.shape)
+        z, y, x = (float(a[i]) for a, i in zip(axes, index, strict=True))
+        radii = (radius, radius * rng.uniform(0.85, 1.1), radius)
+        tumours.append(
+            Tumour((z, y, x), radii, contrast, rim_hu=rim, edge=0.1, texture_hu=4.0)
+        )
+    return tumours
+
+
+def _distance(axes: Axes, point: tuple[float, float, float]) -> NDArray[np.float32]:
+    z, y, x = (np.square(a - c) for a, c in zip(axes, point, strict=True))
+    return np.asarray(np.sqrt(z[:, None, None] + y[None, :, None] + x[None, None, :]))
+
+
+def _scan(
+    hu: NDArray[np.float32],
+    spacing_mm: tuple[float, float, float],
+    fine: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Blur in-plane, average sub-slices to slices, add noise."""
+    sigma = (0.0, PSF_MM / spacing_mm[1], PSF_MM / spacing_mm[2])
+    blurred: NDArray[np.float32]
+    blurred = ndimage.gaussian_filter(hu, sigma, truncate=3)
+    slices = blurred.reshape(-1, fine, *hu.shape[1:]).mean(axis=1)
+    return np.asarray(slices + scanner_noise(slices.shape, rng.uniform(8, 12), rng))
+
+
+def _majority(labels: NDArray[np.uint8], fine: int) -> NDArray[np.uint8]:
+    """Return the label that fills most of each slice's sub-slices."""
+    stacks = labels.reshape(-1, fine, *labels.shape[1:])
+    liver = np.count_nonzero(stacks, axis=1) * 2 > fine
+    tumour = np.count_nonzero(stacks == TUMOUR, axis=1) * 2 > fine
+    return np.where(tumour, TUMOUR, liver * LIVER).astype(np.uint8)
+
+
+def _key(seed: int, geometry: Geometry, phase: str) -> str:
+    text = f"phantom {seed} {geometry} {phase}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,146 @@
+"""One training sample: a patch of an altered body, imaged anew, with its labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_liverseg.core.segmentation import LIVER, TUMOUR
+from napari_liverseg.synthesis.appearance import (
+    Palette,
+    add_liver_vessels,
+    draw_palette,
+    recolour,
+    render,
+)
+from napari_liverseg.synthesis.field import Axes, grid_axes
+from napari_liverseg.synthesis.scanner import AIR_HU, cut_field, degrade
+from napari_liverseg.synthesis.tissue import Tissue
+from napari_liverseg.synthesis.tumour import draw_tumour, plant
+from napari_liverseg.synthesis.warp import draw_positions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_liverseg.synthesis.body import Body
+
+KEEP_CT_SHARE = 0.6
+"""Share of a real body's samples that keep its CT; the rest are all synthetic."""
+
+RECOLOUR_SHARE = 0.75
+"""Share of the kept CTs whose tissues are moved to a drawn contrast phase."""
+
+TUMOUR_COUNTS = (0.3, 0.2, 0.15, 0.1, 0.08, 0.05, 0.04, 0.03, 0.03, 0.02)
+"""How often 0, 1, 2, ... 9 tumours are planted."""
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Shape and spacing ``(z, y, x)`` of the samples to draw."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def axes_mm(self) -> Axes:
+        """Voxel centres with 0 at the patch's centre."""
+        half = [
+            -(n - 1) / 2 * s for n, s in zip(self.shape, self.spacing_mm, strict=True)
+        ]
+        return grid_axes(self.shape, self.spacing_mm, (half[0], half[1], half[2]))
+
+
+def draw_sample(
+    body: Body, grid: PatchGrid, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Draw an image of an altered body and its label map.
+
+    Parameters
+    ----------
+    body : Body
+    grid : PatchGrid
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    hu : ndarray of float32, shape (z, y, x)
+    labels : ndarray of uint8, shape (z, y, x)
+        0 background, 1 liver, 2 tumour.
+    """
+    axes = grid.axes_mm
+    positions = draw_positions(axes, _draw_centre(body, rng), rng)
+    tissues, scanned = _look_up(body, positions)
+    palette = draw_palette(rng)
+    hu, synthetic = _image(body, positions, tissues, axes, palette, rng)
+    labels = (tissues == Tissue.LIVER).astype(np.uint8)
+    _plant_tumours(hu, labels, axes, rng)
+    hu = degrade(hu, axes, rng, synthetic=synthetic)
+    outside = cut_field(hu, axes, rng) | ~scanned
+    hu[outside], labels[outside] = AIR_HU, 0
+    return hu, labels
+
+
+def _draw_centre(body: Body, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw a point near the liver, now and then anywhere in the body."""
+    if rng.random() < 0.8:
+        low, high = body.liver_box_mm
+        return np.asarray(rng.uniform(low - 25, high + 25))
+    size = np.multiply(body.tissues.shape, body.spacing_mm)
+    return np.asarray(rng.uniform(0.15, 0.85, 3) * size)
+
+
+def _look_up(
+    body: Body, positions: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the nearest tissue at each position, and where the body was scanned."""
+    flat = np.zeros(positions.shape[1:], np.int64)
+    inside = np.ones(positions.shape[1:], np.bool_)
+    for axis, n in enumerate(body.tissues.shape):
+        index = np.rint(positions[axis] / np.float32(body.spacing_mm[axis]))
+        nearest = np.clip(index, 0, n - 1)
+        # Above, below and beside the scan there is nothing to learn from.
+        inside &= nearest == index
+        flat = flat * n + nearest.astype(np.int64)
+    tissues = body.tissues.ravel()[flat]
+    tissues[~inside] = Tissue.AIR
+    return tissues, inside
+
+
+def _image(
+    body: Body,
+    positions: NDArray[np.float32],
+    tissues: NDArray[np.uint8],
+    axes: Axes,
+    palette: Palette,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], bool]:
+    """Return the patch's image and whether it is synthetic throughout."""
+    if body.hu is None or rng.random() > KEEP_CT_SHARE:
+        hu = render(tissues, axes, palette, rng)
+        add_liver_vessels(hu, tissues, axes, palette, rng)
+        return hu, True
+    index = positions / np.array(body.spacing_mm, np.float32)[:, None, None, None]
+    hu = ndimage.map_coordinates(body.hu, index, order=1, mode="constant", cval=AIR_HU)
+    if rng.random() < RECOLOUR_SHARE:
+        hu = recolour(hu, tissues, palette)
+        if rng.random() < 0.6:
+            add_liver_vessels(hu, tissues, axes, palette, rng)
+    return np.asarray(hu, np.float32), False
+
+
+def _plant_tumours(
+    hu: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    axes: Axes,
+    rng: np.random.Generator,
+) -> None:
+    """Plant a drawn number of tumours, in place; later ones lie over earlier ones."""
+    liver = labels == LIVER
+    count = int(rng.choice(len(TUMOUR_COUNTS), p=TUMOUR_COUNTS))
+    if np.count_nonzero(liver) < 200:
+        return
+    for _ in range(count):
+        labels[plant(draw_tumour(liver, axes, rng), hu, liver, axes, rng)] = TUMOUR

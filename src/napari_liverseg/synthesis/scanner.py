@@ -1,0 +1,102 @@
+"""What a scanner does to an image: blur, thick slices, noise, shading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_liverseg.synthesis.field import smooth_field
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_liverseg.synthesis.field import Axes
+
+AIR_HU = -1000.0
+
+
+def degrade(
+    hu: NDArray[np.float32],
+    axes_mm: Axes,
+    rng: np.random.Generator,
+    *,
+    synthetic: bool,
+) -> NDArray[np.float32]:
+    """Return an image as some scanner would have given it.
+
+    Parameters
+    ----------
+    hu : ndarray of float32, shape (z, y, x)
+    axes_mm : tuple of ndarray
+        Voxel centres along z, y, x.
+    rng : numpy.random.Generator
+    synthetic : bool
+        Whether the image has no blur and noise of its own yet.
+    """
+    sigma = rng.uniform(0.35, 0.85) if synthetic else rng.uniform(0, 0.6)
+    if sigma > 0.2:
+        hu = ndimage.gaussian_filter(hu, sigma, truncate=3)
+    if rng.random() < 0.25:
+        hu = thicken(hu, int(rng.integers(2, 4)))
+    low = 4 if synthetic else 0
+    hu = hu + scanner_noise(hu.shape, rng.uniform(low, 28), rng)
+    hu = hu * np.float32(rng.uniform(0.92, 1.08)) if rng.random() < 0.5 else hu
+    if rng.random() < 0.3:
+        hu = hu + np.float32(rng.uniform(2, 10)) * smooth_field(axes_mm, 110.0, rng)
+    return np.asarray(hu, np.float32)
+
+
+def thicken(hu: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """Return the image as if its slices were `factor` times thicker.
+
+    Neighbouring slices are averaged and interpolated back onto the grid.
+    """
+    count = hu.shape[0]
+    averaged: NDArray[np.float32]
+    averaged = ndimage.uniform_filter1d(hu, factor, axis=0)[::factor]
+    # An even window is centred half a slice lower.
+    centre = 0.5 if factor % 2 == 0 else 0.0
+    position = (np.arange(count) + centre) / factor
+    position = np.minimum(position, averaged.shape[0] - 1)
+    below = np.floor(position).astype(int)
+    above = np.minimum(below + 1, averaged.shape[0] - 1)
+    weight = (position - below).astype(np.float32)[:, None, None]
+    return np.asarray(averaged[below] * (1 - weight) + averaged[above] * weight)
+
+
+def scanner_noise(
+    shape: tuple[int, ...], sd_hu: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return white or, as often, correlated noise of the given strength in HU."""
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    if rng.random() < 0.5:
+        noise = ndimage.gaussian_filter(noise, rng.uniform(0.4, 0.9), truncate=2)
+        noise /= max(float(noise.std()), 1e-6)
+    return np.asarray(np.float32(sd_hu) * noise)
+
+
+def cut_field(
+    hu: NDArray[np.float32], axes_mm: Axes, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Cut the scanned range in z or to a round field, in place.
+
+    Returns
+    -------
+    ndarray of bool
+        Voxels outside the scanned field, now air; nothing is labelled there.
+    """
+    z, y, x = (len(a) for a in axes_mm)
+    outside = np.zeros(hu.shape, np.bool_)
+    if rng.random() < 0.35:
+        keep = int(rng.integers(max(z // 3, 1), z))
+        start = int(rng.integers(0, z - keep + 1))
+        outside[:start] = outside[start + keep :] = True
+    if rng.random() < 0.1:
+        radius = rng.uniform(0.42, 0.55) * max(y, x)
+        dy, dx = np.ogrid[:y, :x]
+        round_field = np.hypot(dy - y / 2, dx - x / 2) > radius
+        outside |= round_field[None]
+    hu[outside] = AIR_HU
+    return outside

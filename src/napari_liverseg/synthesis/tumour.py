@@ -1,0 +1,130 @@
+"""Liver tumours with known borders, planted into an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_liverseg.synthesis.field import smooth_field
+from napari_liverseg.synthesis.shape import ellipsoid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.box import Box
+    from napari_liverseg.synthesis.field import Axes
+
+REACH = 1.5
+"""An uneven, soft-edged tumour ends within this many of its radii."""
+
+
+@dataclass(frozen=True)
+class Tumour:
+    """One tumour to plant.
+
+    Parameters
+    ----------
+    centre_mm, radii_mm, turns_degrees : tuple of float
+        Ellipsoid, ``(z, y, x)``.
+    contrast_hu : float
+        Difference from the liver; negative is darker.
+    roughness : float
+        Displacement of the surface in radii.
+    edge : float
+        Width of the soft edge in radii.
+    rim_hu, core_hu : float
+        Contrast of the rim and of a necrotic core on top, 0 for none.
+    texture_hu : float
+        Pattern inside.
+    """
+
+    centre_mm: tuple[float, float, float]
+    radii_mm: tuple[float, float, float]
+    contrast_hu: float
+    turns_degrees: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    roughness: float = 0.12
+    edge: float = 0.1
+    rim_hu: float = 0.0
+    core_hu: float = 0.0
+    texture_hu: float = 0.0
+
+
+def draw_tumour(
+    liver: NDArray[np.bool_], axes_mm: Axes, rng: np.random.Generator
+) -> Tumour:
+    """Draw a tumour centred on some voxel of a liver.
+
+    Radii are log-uniform from 4 to 45 mm; 85 % are darker than the liver.
+    """
+    candidates = np.flatnonzero(liver)
+    index = np.unravel_index(int(rng.choice(candidates)), liver.shape)
+    radius = float(np.exp(rng.uniform(np.log(4), np.log(45))))
+    contrast = rng.uniform(15, 75) * (-1 if rng.random() < 0.85 else 1)
+    z, y, x = (float(a[i]) for a, i in zip(axes_mm, index, strict=True))
+    rz, ry, rx = (float(radius * r) for r in rng.uniform(0.75, 1.25, 3))
+    tz, ty, tx = (float(t) for t in rng.uniform(-90, 90, 3))
+    return Tumour(
+        centre_mm=(z, y, x),
+        radii_mm=(rz, ry, rx),
+        turns_degrees=(tz, ty, tx),
+        contrast_hu=float(contrast),
+        roughness=float(rng.uniform(0.03, 0.22)),
+        edge=float(rng.uniform(0.03, 0.3)),
+        rim_hu=float(rng.uniform(15, 60)) if rng.random() < 0.2 else 0.0,
+        core_hu=float(rng.uniform(-40, -10)) if rng.random() < 0.25 else 0.0,
+        texture_hu=float(rng.uniform(0, 14)),
+    )
+
+
+def plant(
+    tumour: Tumour,
+    hu: NDArray[np.float32],
+    liver: NDArray[np.bool_],
+    axes_mm: Axes,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Draw a tumour into an image, in place, and return its mask.
+
+    Parameters
+    ----------
+    tumour : Tumour
+    hu : ndarray of float32, shape (z, y, x)
+        Changed inside the liver.
+    liver : ndarray of bool
+        The tumour is cut at the liver's border.
+    axes_mm : tuple of ndarray
+        Voxel centres along z, y, x.
+    rng : numpy.random.Generator
+        Draws the uneven surface and the pattern inside.
+    """
+    mask = np.zeros(liver.shape, np.bool_)
+    box = _box(tumour, axes_mm)
+    if any(s.stop <= s.start for s in box):
+        return mask
+    local = _cut(axes_mm, box)
+    radius = float(np.mean(tumour.radii_mm))
+    distance = ellipsoid(local, tumour.centre_mm, tumour.radii_mm, tumour.turns_degrees)
+    distance += np.float32(tumour.roughness) * smooth_field(local, radius * 0.7, rng)
+    inside = np.clip((1 - distance) / tumour.edge + 0.5, 0, 1) * liver[box]
+    change = tumour.contrast_hu + tumour.texture_hu * smooth_field(local, 4.0, rng)
+    change += tumour.core_hu * np.clip((0.55 - distance) / 0.1 + 0.5, 0, 1)
+    change += tumour.rim_hu * np.exp(-(((distance - 0.95) / 0.1) ** 2))
+    hu[box] += (inside * change).astype(np.float32)
+    mask[box] = (inside >= 0.5) & liver[box]
+    return mask
+
+
+def _box(tumour: Tumour, axes_mm: Axes) -> Box:
+    reach = REACH * max(tumour.radii_mm)
+    z, y, x = (
+        slice(int(np.searchsorted(a, c - reach)), int(np.searchsorted(a, c + reach)))
+        for a, c in zip(axes_mm, tumour.centre_mm, strict=True)
+    )
+    return z, y, x
+
+
+def _cut(axes_mm: Axes, box: Box) -> Axes:
+    z, y, x = (a[s] for a, s in zip(axes_mm, box, strict=True))
+    return z, y, x

@@ -1,0 +1,228 @@
+"""Train the starter model: ``python -m napari_liverseg.training.starter --help``."""
+
+import csv
+import datetime
+import logging
+import math
+import time
+from collections import deque
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from monai.utils import set_determinism
+from numpy import nanmean
+from torch.utils.data import DataLoader
+
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.inference.preprocessing import normalise
+from napari_liverseg.models.network import build_network, save_model
+from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, ModelSpec, NetworkSpec
+from napari_liverseg.synthesis.sample import PatchGrid
+from napari_liverseg.training.loss import liver_tumour_loss
+from napari_liverseg.training.sampler import SampleStream, Sources
+
+PATCH, SPACING_MM, BATCH = (80, 96, 112), (3.0, 3.0, 3.0), 2
+PEAK_RATE, WARM_UP_STEPS, CLIP, EMA_DECAY = 1.5e-3, 100, 5.0, 0.998
+CHECKPOINT_EVERY = 50
+MOST_SKIPPED = 20
+"""Steps in a row without a finite gradient after which a run gives up."""
+
+_log = logging.getLogger(__name__)
+
+
+def starter_spec(steps: int, *, with_scan: bool) -> ModelSpec:
+    """Return the spec of the model that `train` makes, before its hash is known."""
+    public = (
+        "one public unenhanced CT with its model-made label map "
+        "(TotalSegmentator test data) and one public abdominal atlas (SPL), both "
+        "deformed and recoloured, and "
+    )
+    return ModelSpec(
+        name="starter",
+        title="Starter model",
+        notice=(
+            "trained on synthetic and public sample data, not for clinical use"
+            if with_scan
+            else "trained on synthetic data, not for clinical use"
+        ),
+        version="1.0.0",
+        spacing_mm=SPACING_MM,
+        patch=PATCH,
+        overlap=0.5,
+        network=NetworkSpec(),
+        training_data=(
+            f"{public if with_scan else ''}procedural phantoms with planted tumours "
+            f"({steps} steps of {BATCH} samples)"
+        ),
+        trained_on=datetime.datetime.now(tz=datetime.UTC).date(),
+        licence="Apache-2.0",
+    )
+
+
+class Run:
+    """One training run: network, its running average, optimiser and step.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the checkpoint and the loss curve.
+    steps : int
+        Length of the whole run; the learning rate ends at 0 there.
+    device : str
+        As torch names it.
+    seed : int
+        Of the network's first weights and of the samples.
+    bf16 : bool
+        Whether the network runs in bfloat16: about twice as fast, but on CPUs
+        no two runs are alike to the last bit.
+    """
+
+    def __init__(
+        self, out: Path, steps: int, device: str, *, seed: int = 7, bf16: bool = True
+    ) -> None:
+        self.out, self.steps, self.device = out, steps, device
+        self.seed, self.bf16 = seed, bf16
+        self.step = self.skipped = 0
+        set_determinism(seed)
+        self.network = build_network(NetworkSpec()).to(device)
+        self.average = build_network(NetworkSpec()).to(device)
+        self.average.load_state_dict(self.network.state_dict())
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=PEAK_RATE, weight_decay=1e-4
+        )
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state is kept."""
+        return self.out / "checkpoint.pt"
+
+    def learn(self, hu: torch.Tensor, labels: torch.Tensor) -> float:
+        """Take one step on a batch and return its loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        image = normalise(hu.to(self.device), ABDOMEN_WINDOW_HU)
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.bf16):
+            logits = self.network(image)
+        loss = liver_tumour_loss(logits, labels.to(self.device))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.step += 1
+        if not torch.isfinite(norm):
+            self._skip()
+            return float("nan")
+        self.skipped = 0
+        self.optimiser.step()
+        self._follow()
+        return float(loss.detach())
+
+    def _skip(self) -> None:
+        """Leave the network as it is; give up when this goes on."""
+        self.skipped += 1
+        _log.warning("step %d skipped: its gradient is not finite", self.step)
+        if self.skipped >= MOST_SKIPPED:
+            found = (
+                f"Training broke down: {MOST_SKIPPED} steps in a row are not finite."
+            )
+            step = f"The last good state is {self.checkpoint}; train on with fp32."
+            raise ModelError(found, step)
+
+    def save(self) -> None:
+        """Write the state beside its place, then move it there."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        state: dict[str, Any] = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.checkpoint)
+
+    def resume(self) -> None:
+        """Take up the state that `save` left, if there is one."""
+        if self.checkpoint.is_file():
+            state = torch.load(self.checkpoint, self.device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = int(state["step"])
+
+    def _rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        return PEAK_RATE * warm * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the running average towards the network, quickly at first."""
+        keep = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+        for mean, new in zip(
+            self.average.state_dict().values(),
+            self.network.state_dict().values(),
+            strict=True,
+        ):
+            mean.lerp_(new, 1 - keep)
+
+
+def train(run: Run, sources: Sources) -> Path:
+    """Train the starter network and save it as a model folder.
+
+    A run that was interrupted goes on from its last checkpoint.
+
+    Returns
+    -------
+    Path
+        The model folder, ``out/starter``.
+    """
+    run.resume()
+    grid, left = PatchGrid(PATCH, SPACING_MM), max(run.steps - run.step, 0)
+    stream = SampleStream(sources, grid, run.seed, run.step * BATCH, left * BATCH)
+    loader = DataLoader(stream, BATCH, num_workers=1, prefetch_factor=4)
+    run.out.mkdir(parents=True, exist_ok=True)
+    with (run.out / "curve.csv").open("a", newline="") as file:
+        _learn_all(run, loader, csv.writer(file))
+    folder = run.out / "starter"
+    spec = starter_spec(run.steps, with_scan=sources.folder is not None)
+    save_model(run.average, spec, folder)
+    return folder
+
+
+def _learn_all(run: Run, loader: DataLoader[Any], curve: Any) -> None:
+    """Take every batch; keep a checkpoint and a line of the curve now and then."""
+    started, recent = time.monotonic(), deque[float](maxlen=CHECKPOINT_EVERY)
+    for hu, labels in loader:
+        recent.append(run.learn(hu, labels))
+        if run.step % CHECKPOINT_EVERY == 0 or run.step == run.steps:
+            run.save()
+            loss, seconds = nanmean(recent), time.monotonic() - started
+            curve.writerow([run.step, f"{loss:.4f}", f"{seconds:.0f}"])
+            _log.info("step %d of %d, loss %.3f", run.step, run.steps, loss)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of checkpoint, curve and model.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with abdomen-3mm/ and atlas/; phantoms alone without."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 3000,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of network, phantoms and samples.")] = 7,
+    bf16: Annotated[
+        bool, typer.Option(help="bfloat16: fast; fp32: repeatable.")
+    ] = True,
+) -> None:
+    """Train the starter model, or go on with an interrupted training."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    run = Run(out, steps, device, seed=seed, bf16=bf16)
+    _log.info("model written to %s", train(run, Sources(data)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

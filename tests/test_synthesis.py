@@ -1,0 +1,185 @@
+"""Phantoms and training samples: anatomy in its place, truth that fits the image."""
+
+import numpy as np
+import pytest
+
+from napari_liverseg.synthesis.abdomen import draw_abdomen
+from napari_liverseg.synthesis.appearance import draw_palette, recolour
+from napari_liverseg.synthesis.body import Body
+from napari_liverseg.synthesis.completion import complete_upwards
+from napari_liverseg.synthesis.field import grid_axes, smooth_field
+from napari_liverseg.synthesis.phantom import make_phantom
+from napari_liverseg.synthesis.relabel import relabel, split_by_hu
+from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
+from napari_liverseg.synthesis.scanner import thicken
+from napari_liverseg.synthesis.shape import ellipsoid, tube
+from napari_liverseg.synthesis.tissue import Tissue
+from napari_liverseg.synthesis.tumour import Tumour, plant
+
+AXES = grid_axes((75, 70, 82), (4.5, 5.0, 5.0), (-280.0, -170.0, -205.0))
+GRID = PatchGrid((32, 48, 40), (6.0, 6.0, 6.0))
+
+
+@pytest.fixture(scope="module")
+def tissues():
+    return draw_abdomen(AXES, np.random.default_rng(3))
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(11, (60, 80, 100), (4.8, 4.4, 4.0), (-90.0, 7.0, -33.0))
+
+
+def _centre_mm(mask):
+    axes = (a[i].mean() for a, i in zip(AXES, np.nonzero(mask), strict=True))
+    return dict(zip("zyx", axes, strict=True))
+
+
+@pytest.mark.parametrize("tissue", [t for t in Tissue if t != Tissue.TABLE])
+def test_every_tissue_is_somewhere(tissue):
+    drawn = [draw_abdomen(AXES, np.random.default_rng(seed)) for seed in (3, 4)]
+    assert any((d == tissue).any() for d in drawn)
+
+
+def test_organs_lie_where_anatomy_puts_them(tissues):
+    centre = {t: _centre_mm(tissues == t) for t in np.unique(tissues)}
+    liver, spine = centre[Tissue.LIVER], centre[Tissue.CARTILAGE]
+    assert liver["x"] < 0 < centre[Tissue.SPLEEN]["x"], "LPS: right is -x"
+    assert centre[Tissue.HEART]["z"] > liver["z"] > centre[Tissue.KIDNEY]["z"]
+    assert centre[Tissue.LUNG]["z"] > liver["z"]
+    assert centre[Tissue.AORTA]["y"] > liver["y"]
+    assert centre[Tissue.VEIN]["x"] < centre[Tissue.AORTA]["x"]
+    assert spine["y"] > -60
+
+
+def test_no_lung_lies_below_the_liver(tissues):
+    columns = tissues.reshape(tissues.shape[0], -1)
+    liver, lung = columns == Tissue.LIVER, columns == Tissue.LUNG
+    both = liver.any(axis=0) & lung.any(axis=0)
+    assert both.sum() > 50
+    lowest_lung = lung[:, both].argmax(axis=0)
+    assert (lowest_lung > liver[:, both].argmax(axis=0)).all()
+
+
+def test_a_seed_gives_the_same_phantom_and_another_a_different_one(phantom):
+    again = make_phantom(11, (60, 80, 100), (4.8, 4.4, 4.0), (-90.0, 7.0, -33.0))
+    other = make_phantom(12, (60, 80, 100), (4.8, 4.4, 4.0), (-90.0, 7.0, -33.0))
+    np.testing.assert_array_equal(phantom.volume.hu, again.volume.hu)
+    np.testing.assert_array_equal(phantom.truth.labels, again.truth.labels)
+    assert (phantom.truth.labels != other.truth.labels).mean() > 0.01
+
+
+def test_phantom_has_the_size_and_the_densities_of_an_abdomen(phantom):
+    hu, labels = phantom.volume.hu, phantom.truth.labels
+    assert 700 < phantom.truth.liver_ml < 3000
+    assert 10 < phantom.truth.tumour_ml < 120
+    assert 70 < np.median(hu[labels == 1]) < 150
+    assert hu.min() >= -1024
+    assert -130 < np.median(hu[(hu > -200) & (hu < -60)]) < -70
+    assert phantom.volume.geometry.matches(phantom.truth.geometry)
+
+
+def test_tumours_differ_from_the_liver_around_them(phantom):
+    hu, labels = phantom.volume.hu.astype(float), phantom.truth.labels
+    darker = np.median(hu[labels == 2]) - np.median(hu[labels == 1])
+    assert darker < -20
+
+
+def test_smooth_field_is_standardised_and_belongs_to_space():
+    fine = grid_axes((40, 60, 80), (2.0, 2.0, 2.0))
+    coarse = (fine[0][::2], *fine[1:])
+    one = smooth_field(fine, 9.0, np.random.default_rng(0))
+    two = smooth_field(coarse, 9.0, np.random.default_rng(0))
+    assert abs(one.mean()) < 0.2
+    assert 0.8 < one.std() < 1.2
+    np.testing.assert_allclose(two, one[::2], atol=1e-4)
+
+
+def test_ellipsoid_and_tube_have_their_sizes_in_mm():
+    axes = grid_axes((40, 44, 48), (2.0, 1.5, 1.0), (-40.0, -33.0, -24.0))
+    voxel_ml = 2.0 * 1.5 * 1.0 / 1000
+    ball = np.count_nonzero(ellipsoid(axes, (0, 0, 0), (18, 12, 9)) < 1) * voxel_ml
+    assert ball == pytest.approx(4 / 3 * np.pi * 18 * 12 * 9 / 1000, rel=0.03)
+    rod = tube(axes, [(-20, 0, 0), (20, 0, 0)], 8.0) < 1
+    assert rod[:, 22, 24].sum() * 2.0 == pytest.approx(56, abs=2.5)
+    assert rod[20, 22, :].sum() * 1.0 == pytest.approx(16, abs=1.5)
+
+
+def test_ellipsoid_turns_about_z_from_left_to_front():
+    axes = grid_axes((3, 61, 61), (1.0, 1.0, 1.0), (-1.0, -30.0, -30.0))
+    inside = ellipsoid(axes, (0, 0, 0), (5, 5, 25), (45.0, 0.0, 0.0)) < 1
+    assert inside[1, 30 - 12, 30 + 12]
+    assert not inside[1, 30 + 12, 30 + 12]
+
+
+def test_a_planted_tumour_is_where_its_label_says():
+    axes = grid_axes((30, 36, 40), (3.0, 2.5, 2.0))
+    liver = np.ones((30, 36, 40), bool)
+    liver[:, :18] = False
+    hu = np.full(liver.shape, 100, np.float32)
+    tumour = Tumour((45.0, 46.0, 40.0), (15, 15, 15), -60.0, roughness=0.0, edge=0.05)
+    mask = plant(tumour, hu, liver, axes, np.random.default_rng(0))
+    assert mask.any()
+    assert not mask[:, :18].any(), "cut at the liver's border"
+    assert (hu[~liver] == 100).all()
+    assert hu[mask].mean() < 55
+    assert abs(hu[~mask].mean() - 100) < 1
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_thick_slices_stay_in_place(factor):
+    ramp = np.arange(40, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), "f4")
+    inner = thicken(ramp, factor)[5:-5]
+    np.testing.assert_allclose(inner, ramp[5:-5], atol=1e-4)
+
+
+def test_samples_are_reproducible_and_labelled_inside_the_image(tissues):
+    body = Body(tissues, (4.5, 5.0, 5.0))
+    hu, labels = draw_sample(body, GRID, np.random.default_rng(5))
+    again, _ = draw_sample(body, GRID, np.random.default_rng(5))
+    np.testing.assert_array_equal(hu, again)
+    assert hu.dtype == np.float32
+    assert hu.shape == labels.shape == GRID.shape
+    assert set(np.unique(labels)) <= {0, 1, 2}
+    assert not np.any(labels[hu == -1000])
+    assert np.isfinite(hu).all()
+
+
+def test_real_ct_can_be_kept_and_recoloured():
+    rng = np.random.default_rng(1)
+    tissues = np.full((12, 14, 16), Tissue.FAT, np.uint8)
+    tissues[3:9, 3:11, 3:12] = Tissue.LIVER
+    hu = np.where(tissues == Tissue.LIVER, 50, -100).astype(np.float32)
+    palette = draw_palette(rng, "portal venous")
+    changed = recolour(hu, tissues, palette)
+    core = changed[5:7, 6:8, 6:9].mean()
+    assert core == pytest.approx(palette.hu[Tissue.LIVER], abs=2)
+
+
+def test_names_become_tissues_and_the_rest_is_named_by_hu():
+    labels = np.zeros((6, 20, 20), np.uint8)
+    labels[2:4, 8:12, 8:12] = 5
+    labels[2:4, 4:6, 4:6] = 9
+    hu = np.full(labels.shape, -1000, np.float32)
+    hu[:, 2:18, 2:18] = -100
+    hu[:, 14:16, 14:16] = 60
+    hu[2:4, 8:12, 8:12] = 55
+    hu[2:4, 4:6, 4:6] = 30
+    tissues, known = relabel(labels, {5: "liver", 9: "adrenal_gland_left"})
+    full = split_by_hu(tissues, known, hu.clip(-100) * (hu > -500) + hu * (hu <= -500))
+    assert full[3, 10, 10] == Tissue.LIVER
+    assert full[3, 5, 5] == Tissue.GLAND, "adrenal is not renal"
+
+
+def test_a_truncated_scan_gets_domes_lungs_and_a_heart(tissues):
+    cut = int(np.searchsorted(AXES[0], -45.0))
+    body = Body(tissues[:cut], (4.5, 5.0, 5.0))
+    whole = complete_upwards(body, np.random.default_rng(0))
+    added = whole.tissues[cut:]
+    np.testing.assert_array_equal(whole.tissues[:cut], tissues[:cut])
+    areas = (added == Tissue.LIVER).sum(axis=(1, 2))
+    assert areas[0] > 0.5 * (tissues[cut - 1] == Tissue.LIVER).sum()
+    assert areas[-1] == 0
+    assert np.all(np.diff(areas) <= 0)
+    assert (added == Tissue.LUNG).any()
+    assert (added == Tissue.HEART).any()
