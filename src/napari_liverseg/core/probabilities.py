@@ -32,6 +32,22 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class PostProcessing:
+    """How a model wants its masks cleaned.
+
+    Parameters
+    ----------
+    largest_component : bool
+        Keep the largest 6-connected part of liver or tumour.
+    fill_holes_cm2 : float
+        Fill holes enclosed in an axial slice up to this area; 0 fills none.
+    """
+
+    largest_component: bool = True
+    fill_holes_cm2: float = 2.0
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What made a set of probabilities, for reports that can be repeated.
 
@@ -75,6 +91,8 @@ class Probabilities:
         Grid of the whole volume.
     run : RunRecord
         What made them.
+    post_processing : PostProcessing
+        How masks made from them are cleaned.
     """
 
     liver: NDArray[np.uint8]
@@ -83,6 +101,7 @@ class Probabilities:
     box: Box
     geometry: Geometry
     run: RunRecord
+    post_processing: PostProcessing = PostProcessing()
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fill the box."""

@@ -23,6 +23,7 @@ Code = Literal[
     "thickness-differs",
     "unreadable-file",
     "not-hounsfield",
+    "unclear-orientation",
 ]
 
 
