@@ -1,0 +1,250 @@
+"""What a model says of itself, so that it can be run, shown and trusted."""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.probabilities import PostProcessing
+
+SPEC_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+
+ABDOMEN_WINDOW_HU = (-160.0, 240.0)
+"""The lower and upper HU between which soft tissue differs."""
+
+MAX_SPEC_BYTES = 1_000_000
+"""A longer `model.json` is no spec; it is refused before it is parsed."""
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class Labels(BaseModel):
+    """What the network's output channels mean, by the values of the label map."""
+
+    model_config = _STRICT
+
+    background: Literal[0] = 0
+    liver: Literal[1] = 1
+    tumour: Literal[2] = 2
+
+
+class NetworkSpec(BaseModel):
+    """A MONAI UNet from one channel of CT to one channel per label.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Features per level, from the full resolution down.
+    strides : tuple of int
+        Step between two levels, one fewer than `channels`.
+    num_res_units : int
+        Residual units per level; 0 gives plain convolutions.
+    norm : {'instance', 'batch', 'none'}
+        Normalisation inside the network.
+    """
+
+    model_config = _STRICT
+
+    type: Literal["monai.UNet"] = "monai.UNet"
+    channels: tuple[int, ...] = Field(
+        default=(16, 32, 64, 128, 256), min_length=2, max_length=8
+    )
+    strides: tuple[int, ...] = (2, 2, 2, 2)
+    num_res_units: int = Field(default=2, ge=0, le=8)
+    norm: Literal["instance", "batch", "none"] = "instance"
+
+    @property
+    def reduction(self) -> int:
+        """How many voxels of the input lie in one voxel of the deepest level."""
+        return int(np.prod(self.strides))
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.strides) != len(self.channels) - 1:
+            msg = f"{len(self.channels)} channels need {len(self.channels) - 1} strides"
+            raise ValueError(msg)
+        if not all(1 <= c <= 1024 for c in self.channels):
+            msg = "every level needs 1 to 1024 channels"
+            raise ValueError(msg)
+        if not all(1 <= s <= 4 for s in self.strides):
+            msg = "every stride must be 1 to 4"
+            raise ValueError(msg)
+        return self
+
+
+class Figure(BaseModel):
+    """One measured quality of a model and where the number comes from."""
+
+    model_config = _STRICT
+
+    what: str
+    value: float
+    source: str
+
+
+class ModelSpec(BaseModel):
+    """One model, as `model.json` beside its weights describes it.
+
+    Parameters
+    ----------
+    name : str
+        Lower-case letters, digits, ``-``, ``_`` and ``.``; what the command
+        line calls the model.
+    title, notice : str
+        What the window calls it, and what a user must know before using it.
+    spacing_mm, patch : tuple
+        Voxel spacing in mm and window in voxels of the network's input, both
+        ``(z, y, x)``.
+    hu_window : tuple of float
+        HU mapped to -1 and 1; beyond them the input is clipped.
+    overlap : float
+        Share of a window that the next one covers again.
+    training_data, licence : str
+        In words.
+    trained_on : date
+        Day on which training ended.
+    sha256 : str
+        Of the weights file, in hex; empty only until the model is saved.
+    figures : tuple of Figure
+        Measured quality, each with its source.
+    post_processing : PostProcessing
+        How masks made from its probabilities are cleaned.
+    """
+
+    model_config = _STRICT
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    title: str = Field(min_length=1)
+    notice: str = ""
+    version: str = Field(min_length=1)
+    labels: Labels = Labels()
+    spacing_mm: tuple[float, float, float]
+    hu_window: tuple[float, float] = ABDOMEN_WINDOW_HU
+    patch: tuple[int, int, int]
+    overlap: float = Field(default=0.25, ge=0.0, le=0.9)
+    network: NetworkSpec = NetworkSpec()
+    post_processing: PostProcessing = PostProcessing()
+    training_data: str
+    trained_on: datetime.date
+    licence: str
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    figures: tuple[Figure, ...] = ()
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of `model.json` and the weights.
+
+        Raises
+        ------
+        ModelError
+            When the model was not saved yet.
+        """
+        if self._folder is None:
+            found = f"The model '{self.name}' has no folder yet."
+            raise ModelError(found, "Save it first.")
+        return self._folder
+
+    @property
+    def weights_file(self) -> Path:
+        """The file of the network's weights."""
+        return self.folder / WEIGHTS_FILE
+
+    @property
+    def card(self) -> str:
+        """A few lines that say what the model is, for a tooltip or a terminal."""
+        spacing = " x ".join(f"{s:g}" for s in self.spacing_mm)
+        lines = [
+            f"{self.title}, version {self.version}",
+            self.notice,
+            f"Works at {spacing} mm (z, y, x).",
+            f"Trained on {self.training_data} ({self.trained_on:%Y-%m-%d}).",
+            *(f"{f.what}: {f.value:g} ({f.source})" for f in self.figures),
+            f"Licence: {self.licence}",
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def in_folder(self, folder: Path) -> Self:
+        """Return the same spec, bound to the folder of its files."""
+        bound = self.model_copy()
+        bound._folder = folder
+        return bound
+
+    @model_validator(mode="after")
+    def _can_run(self) -> Self:
+        if not all(0 < s <= 20 for s in self.spacing_mm):
+            msg = "spacing_mm must lie above 0 and at most at 20"
+            raise ValueError(msg)
+        if not self.hu_window[0] < self.hu_window[1]:
+            msg = "hu_window must rise"
+            raise ValueError(msg)
+        step = self.network.reduction
+        if not all(0 < p <= 512 and p % step == 0 for p in self.patch):
+            msg = f"patch must be multiples of {step}, the network's reduction, to 512"
+            raise ValueError(msg)
+        if self.post_processing.fill_holes_cm2 < 0:
+            msg = "fill_holes_cm2 must not be negative"
+            raise ValueError(msg)
+        return self
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Read and check the spec of a model folder, without its weights.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `model.json` and `model.safetensors`.
+
+    Raises
+    ------
+    ModelError
+        When a file is missing or the spec is not what it should be.
+    """
+    path = folder / SPEC_FILE
+    if not path.is_file():
+        found = f"{folder} is no model folder: it holds no {SPEC_FILE}."
+        raise ModelError(
+            found, "Choose a folder with model.json and model.safetensors."
+        )
+    spec = _parse(path)
+    if not spec.sha256:
+        raise _refused(path, "sha256 is missing")
+    if not (folder / WEIGHTS_FILE).is_file():
+        found = f"The model '{spec.name}' has no weights: {WEIGHTS_FILE} is missing."
+        raise ModelError(found, f"Copy the whole model folder again to {folder}.")
+    return spec.in_folder(folder.resolve())
+
+
+def _parse(path: Path) -> ModelSpec:
+    if path.stat().st_size > MAX_SPEC_BYTES:
+        raise _refused(path, f"it is longer than {MAX_SPEC_BYTES} bytes")
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        return ModelSpec.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise _refused(path, reason) from error
+    except (ValueError, RecursionError) as error:
+        raise _refused(path, f"it is not JSON ({error})") from error
+
+
+def _refused(path: Path, reason: str) -> ModelError:
+    found = f"{path} does not describe a model: {reason}."
+    return ModelError(found, "Mend the file or copy the model folder again.")

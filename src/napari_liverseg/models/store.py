@@ -1,0 +1,142 @@
+"""Where models live on disk, found without loading any weights."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.spec import (
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    ModelSpec,
+    read_spec,
+)
+
+STARTER = "starter"
+"""Name of the model that comes with the package."""
+
+MODELS_VARIABLE = "NAPARI_LIVERSEG_MODELS"
+"""Environment variable that names another folder of user models."""
+
+
+def bundled_folder() -> Path:
+    """Return the folder of the models that come with the package."""
+    return Path(__file__).parent / "bundled"
+
+
+def user_folder() -> Path:
+    """Return the folder where a user's own models are looked for."""
+    chosen = os.environ.get(MODELS_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_data_path("napari-liverseg", appauthor=False) / "models"
+
+
+def list_models() -> tuple[ModelSpec, ...]:
+    """Return every usable model, those of the package first, each group by name.
+
+    Folders that do not hold a usable model are left out; `broken_models` tells
+    of them.
+    """
+    return _scan().usable
+
+
+def broken_models() -> tuple[ModelError, ...]:
+    """Return why folders among the models were left out of `list_models`."""
+    return _scan().broken
+
+
+def find_model(name_or_path: str | Path) -> ModelSpec:
+    """Return a model by its name, its folder or a file in its folder.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name from `list_models` wins over a folder of the same name.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model or its spec is refused.
+    """
+    wanted = str(name_or_path)
+    found = _scan()
+    for model in found.usable:
+        if model.name == wanted:
+            return model
+    path = Path(name_or_path).expanduser()
+    if path.name in (SPEC_FILE, WEIGHTS_FILE) and path.is_file():
+        path = path.parent
+    if wanted and path.is_dir():
+        return read_spec(path)
+    for parent in (bundled_folder(), user_folder()):
+        if wanted and wanted in _folder_names(parent):
+            return read_spec(parent / wanted)
+    raise ModelError(f"There is no model '{wanted}'.", _choices(found.usable))  # noqa: EM102
+
+
+def default_model() -> ModelSpec:
+    """Return the model to use when nobody chose one: the starter, else the first.
+
+    Raises
+    ------
+    ModelError
+        When no model is installed.
+    """
+    models = list_models()
+    if not models:
+        found = "No model is installed."
+        raise ModelError(found, _choices(()))
+    starters = (model for model in models if model.name == STARTER)
+    return next(starters, models[0])
+
+
+@dataclass(frozen=True)
+class _Found:
+    usable: tuple[ModelSpec, ...]
+    broken: tuple[ModelError, ...]
+
+
+def _scan() -> _Found:
+    usable: dict[str, ModelSpec] = {}
+    broken: list[ModelError] = []
+    for parent in (bundled_folder(), user_folder()):
+        for name in _folder_names(parent):
+            try:
+                model = read_spec(parent / name)
+            except ModelError as error:
+                broken.append(error)
+                continue
+            if model.name in usable:
+                broken.append(_doubled(model, usable[model.name]))
+            else:
+                usable[model.name] = model
+    return _Found(tuple(usable.values()), tuple(broken))
+
+
+def _folder_names(parent: Path) -> list[str]:
+    """Return the sub-folders that mean to be models, by name."""
+    if not parent.is_dir():
+        return []
+    hidden = (".", "_")
+    return sorted(
+        p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith(hidden)
+    )
+
+
+def _doubled(model: ModelSpec, first: ModelSpec) -> ModelError:
+    found = (
+        f"{model.folder} has the name '{model.name}', which {first.folder} has already."
+    )
+    return ModelError(found, f"Change the name in its {SPEC_FILE}.")
+
+
+def _choices(models: tuple[ModelSpec, ...]) -> str:
+    if models:
+        names = ", ".join(model.name for model in models)
+        return f"Choose one of: {names}; or give a model's folder."
+    return f"Copy a model folder to {user_folder()}, or give a model's folder."
