@@ -1,1 +1,0 @@
-"""The same calls without a screen."""

@@ -1,0 +1,5 @@
+"""The same calls without a screen."""
+
+from napari_liverseg.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,189 @@
+"""The command `segment`: from a CT to a label map and a report of how."""
+
+import json
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_liverseg.cli.outputs import all_or_none
+from napari_liverseg.cli.progress import progress_bar
+from napari_liverseg.cli.report import make_report, peak_memory_mb, say_result
+from napari_liverseg.core.errors import CancelledError, CaseError
+from napari_liverseg.core.probabilities import Thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_liverseg.core.problem import Decision
+    from napari_liverseg.core.volume import CTVolume
+
+LABELS_FILE, REPORT_FILE = "labels.nii.gz", "report.json"
+
+
+def parse_threshold(text: str) -> float:
+    """Return a threshold above 0 and below 1; anything else is wrong usage."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < 1:
+        msg = f"{text} is not a probability above 0 and below 1."
+        raise typer.BadParameter(msg)
+    return value
+
+
+def parse_device(text: str) -> str:
+    """Return a device's name as the inference room spells it."""
+    kind, colon, number = text.lower().partition(":")
+    numbered = kind == "cuda" and bool(colon) and number.isdecimal()
+    if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not numbered):
+        msg = f"'{text}' is none of auto, cpu, cuda, cuda:N, mps."
+        raise typer.BadParameter(msg)
+    return text.lower()
+
+
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Probability from which a voxel counts, above 0 and below 1. "
+        "Without it the model's own decision.",
+        parser=parse_threshold,
+        metavar="X",
+    ),
+]
+
+
+class Way(StrEnum):
+    """The members of `core.problem.Decision`, as typer takes choices."""
+
+    RESAMPLE = "resample"
+    KEEP_FIRST = "keep-first"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `segment` was asked to do."""
+
+    path: Path
+    output: Path
+    model: str | None
+    device: str
+    series: str | None
+    thresholds: Thresholds
+    decisions: "tuple[Decision, ...]"
+    overwrite: bool
+
+
+def segment(  # noqa: PLR0913 - typer reads the options from the parameters
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A CT file, a DICOM folder or a zip of one.", metavar="PATH"
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the two files.", metavar="DIR"),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model's name or its folder.", metavar="NAME|PATH"),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where to compute.", parser=parse_device, metavar="auto|cpu|cuda|mps"
+        ),
+    ] = "auto",
+    series: Annotated[
+        str | None,
+        typer.Option(help="Which series, as 'inspect' lists it.", metavar="UID"),
+    ] = None,
+    threshold_liver: Threshold = None,
+    threshold_tumour: Threshold = None,
+    decision: Annotated[
+        list[Way] | None,
+        typer.Option(
+            help="Load a series in spite of a problem, this way; may be repeated.",
+            metavar="resample|keep-first",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results in the folder.")
+    ] = False,
+) -> None:
+    """Write the liver and tumours of a CT as a label map, with a report."""
+    job = Job(
+        path=path,
+        output=output,
+        model=model,
+        device=device,
+        series=series,
+        thresholds=Thresholds(liver=threshold_liver, tumour=threshold_tumour),
+        decisions=tuple(dict.fromkeys(way.value for way in decision or ())),
+        overwrite=overwrite,
+    )
+    try:
+        typer.echo(run(job))
+    except KeyboardInterrupt:
+        raise CancelledError from None
+
+
+def run(job: Job) -> str:
+    """Do the job and return what to tell the user.
+
+    Both files appear in the output folder together at the end, or none does.
+
+    Raises
+    ------
+    LiversegError
+        When the CT, the model, the device or the output folder is refused.
+    """
+    from napari_liverseg.inference.decision import decide
+    from napari_liverseg.inference.predictor import Predictor
+    from napari_liverseg.io.label_map import write_label_map
+    from napari_liverseg.models.store import default_model, find_model
+
+    started = time.perf_counter()
+    names = (LABELS_FILE, REPORT_FILE)
+    with all_or_none(job.output, names, overwrite=job.overwrite) as unfinished:
+        model = find_model(job.model) if job.model else default_model()
+        volume = open_chosen(job.path, job.series, job.decisions)
+        with progress_bar() as on_progress:
+            predictor = Predictor(model, job.device)
+            probabilities = predictor.predict(volume, on_progress)
+        segmentation = decide(probabilities, job.thresholds)
+        write_label_map(unfinished / LABELS_FILE, segmentation, volume)
+        report = make_report(volume, segmentation, probabilities.run, job.thresholds)
+        report["seconds"] = round(time.perf_counter() - started, 3)
+        report["peak_memory_mb"] = peak_memory_mb()
+        text = json.dumps(report, indent=2, allow_nan=False)
+        (unfinished / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
+    for note in probabilities.run.notes:
+        typer.echo(note, err=True)
+    files = " and ".join(str(job.output / name) for name in names)
+    return f"{say_result(report)}\nWrote {files}."
+
+
+def open_chosen(
+    path: Path, series: str | None, decisions: "Sequence[Decision]"
+) -> "CTVolume":
+    """Open a CT; where only the user can choose the series, say how.
+
+    Raises
+    ------
+    CaseError
+        When the CT is refused, or several series could be meant.
+    """
+    from napari_liverseg.io.open import open_ct
+    from napari_liverseg.io.series import SeveralSeriesError
+
+    try:
+        return open_ct(path, series, decisions)
+    except SeveralSeriesError as several:
+        found = f"{several.found.rstrip()}\nChoose one of them with --series UID."
+        raise CaseError(found) from several

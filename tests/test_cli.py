@@ -1,0 +1,160 @@
+"""The command line: usage, exit codes, inspect, models, view."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli_cases import SHAPE, SPACING, phantom_ct, refused, run_process, write_nifti
+from napari_liverseg import __version__
+from napari_liverseg.cli import main, viewer
+from tiny_model import write_threshold_model
+
+COMMANDS = ("inspect", "segment", "measure", "models", "demo", "view")
+SEGMENT = ["segment", "x", "-o", "y"]
+MEASURE = ["measure", "--prediction", "x", "--truth", "y"]
+NO_THRESHOLDS = ("0", "1", "2", "-1", "nan", "half")
+SERIES_KEYS = {
+    *("uid", "description", "modality", "shape", "spacing_mm"),
+    *("files", "problems", "suggested"),
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "bands"
+    return write_threshold_model(folder, spacing_mm=SPACING)
+
+
+@pytest.fixture
+def ct(tmp_path):
+    return write_nifti(tmp_path / "ct.nii.gz", phantom_ct())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nonsense"],
+        ["segment"],
+        ["segment", "x"],
+        *([*SEGMENT, "--threshold-liver", t] for t in NO_THRESHOLDS),
+        [*SEGMENT, "--threshold-tumour", "1.5"],
+        [*SEGMENT, "--device", "tpu"],
+        [*SEGMENT, "--device", "cpu:1"],
+        [*SEGMENT, "--decision", "guess"],
+        ["measure", "--prediction", "x"],
+        [*MEASURE, "--truth-labels", "5"],
+        [*MEASURE, "--truth-labels", "spleen=5"],
+        [*MEASURE, "--truth-labels", "liver=1,tumour=1"],
+        ["models", "info"],
+        ["inspect", "x", "--yaml"],
+    ],
+)
+def test_wrong_usage_exits_with_2(words, capsys):
+    assert main(words) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert "Usage: napari-liverseg" in capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    words = capsys.readouterr().out.split()
+    assert set(COMMANDS) <= set(words)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from napari_liverseg.cli import main; main(['segment', '--help']);"
+        "heavy = {'torch', 'monai', 'SimpleITK', 'pydicom', 'napari', 'qtpy', 'scipy'};"
+        "print(*(heavy & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+def test_unforeseen_errors_are_a_sentence_unless_debugged(monkeypatch, capsys, ct):
+    # A bug of ours, made to order.
+    def broken(path):
+        raise ZeroDivisionError("of our making")
+
+    monkeypatch.setattr("napari_liverseg.io.scan.list_series", broken)
+    assert main(["inspect", str(ct)]) == 1
+    assert "--debug" in refused(capsys)
+    for words in (["--debug", "inspect", str(ct)], ["inspect", str(ct), "--debug"]):
+        with pytest.raises(ZeroDivisionError):
+            main(words)
+
+
+def test_inspect_json(ct, capsys):
+    assert main(["inspect", str(ct), "--json"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    (series,) = json.loads(output.out)["series"]
+    assert series.keys() >= SERIES_KEYS
+    assert series["shape"] == list(SHAPE)
+    assert series["spacing_mm"] == pytest.approx(SPACING)
+    assert series["suggested"] is True
+    for problem in series["problems"]:
+        assert problem.keys() == {"code", "severity", "message"}
+
+
+def test_inspect_for_people(ct, capsys):
+    assert main(["inspect", str(ct)]) == 0
+    assert "17 x 34 x 42 voxels of 4 x 2.5 x 2 mm" in capsys.readouterr().out
+
+
+def test_inspect_refuses_what_is_not_there(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path / "nothing.nii.gz"), "--json"]) == 1
+    refused(capsys)
+
+
+def test_models_list_and_info(model, monkeypatch, capsys):
+    monkeypatch.setenv("NAPARI_LIVERSEG_MODELS", str(model.parent))
+    assert main(["models", "list"]) == 0
+    assert "bands" in capsys.readouterr().out
+    assert main(["models", "list", "--json"]) == 0
+    names = [m["name"] for m in json.loads(capsys.readouterr().out)["models"]]
+    assert "bands" in names
+    assert main(["models", "info", "bands"]) == 0
+    assert "Tiny model" in capsys.readouterr().out
+    assert main(["models", "info", "bands", "--json"]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info["spacing_mm"] == list(SPACING)
+    assert Path(info["folder"]) == model
+    assert main(["models", "info", "none-such"]) == 1
+    refused(capsys)
+
+
+def test_view_without_qt_names_the_pip_command(monkeypatch, capsys):
+    monkeypatch.setattr(viewer, "QT_BINDINGS", ("NoSuchBinding",))
+    assert main(["view"]) == 1
+    assert "pip install 'napari-liverseg[gui]'" in refused(capsys)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Wayland")
+@pytest.mark.parametrize("command", ["view", "demo"])
+def test_without_a_display_a_sentence_says_so(command, tmp_path):
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "PATH")
+    environment = {k: v for k, v in os.environ.items() if k not in hidden}
+    done = run_process(command, env={**environment, "PATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert "no display" in done.stderr
+    assert "Traceback" not in done.stderr

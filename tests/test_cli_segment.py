@@ -1,0 +1,188 @@
+"""`segment` writes a label map on the CT's grid and a report, or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel
+import numpy as np
+import pytest
+
+import measure_oracle
+from cli_cases import (
+    SPACING,
+    affine_of,
+    phantom_ct,
+    phantom_labels,
+    refused,
+    write_nifti,
+)
+from napari_liverseg.cli import main
+from tiny_model import write_random_model, write_threshold_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "bands"
+    return write_threshold_model(folder, spacing_mm=SPACING)
+
+
+@pytest.fixture
+def ct(tmp_path):
+    return write_nifti(tmp_path / "DOE_JANE.nii.gz", phantom_ct())
+
+
+def test_segment_writes_labels_on_the_source_grid_and_a_report(
+    ct, model, tmp_path, capsys
+):
+    out = tmp_path / "made" / "here"
+    words = [
+        "segment",
+        str(ct),
+        "-o",
+        str(out),
+        "--model",
+        str(model),
+        "--device",
+        "cpu",
+    ]
+    assert main([*words, "--threshold-tumour", "0.4"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert str(out / "labels.nii.gz") in output.out
+    assert sorted(p.name for p in out.iterdir()) == ["labels.nii.gz", "report.json"]
+
+    image = nibabel.load(out / "labels.nii.gz")
+    np.testing.assert_allclose(image.affine, affine_of(), atol=1e-5)
+    labels = np.asarray(image.dataobj).transpose(2, 1, 0)
+    wrong = np.count_nonzero(labels != phantom_labels())
+    assert wrong < 0.05 * np.count_nonzero(phantom_labels())
+
+    report = json.loads((out / "report.json").read_text())
+    voxel_ml = np.prod(SPACING) / 1000
+    assert report["volumes_ml"]["liver"] == pytest.approx(
+        np.count_nonzero(labels) * voxel_ml
+    )
+    assert report["volumes_ml"]["tumour"] == pytest.approx(
+        np.count_nonzero(labels == 2) * voxel_ml
+    )
+    sizes = [len(c) * voxel_ml for c in measure_oracle.components(labels == 2)]
+    assert report["lesions"]["count"] == len(sizes)
+    assert report["lesions"]["volumes_ml"] == pytest.approx(
+        sorted(sizes, reverse=True), abs=1e-4
+    )
+    assert report["thresholds"] == {"liver": None, "tumour": 0.4}
+    assert (report["model"], report["version"]) == ("bands", "1.2")
+    assert len(report["sha256"]) == 64
+    assert report["device"] == "cpu"
+    assert report["decisions"] == []
+    assert report["seconds"] >= report["prediction_seconds"] > 0
+    assert report["peak_memory_mb"] > 10
+    assert {"package_version", "problems", "notes"} <= report.keys()
+
+
+def test_the_report_names_neither_patient_nor_place(ct, model, tmp_path):
+    out = tmp_path / "out"
+    assert main(["segment", str(ct), "-o", str(out), "--model", str(model)]) == 0
+    text = (out / "report.json").read_text()
+    assert "DOE" not in text
+    assert str(tmp_path) not in text
+
+
+def test_segment_refuses_to_replace_results_unless_told(ct, model, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text("mine")
+    words = ["segment", str(ct), "-o", str(out), "--model", str(model)]
+    assert main(words) == 1
+    assert "--overwrite" in refused(capsys)
+    assert [p.name for p in out.iterdir()] == ["report.json"]
+    assert (out / "report.json").read_text() == "mine"
+    assert main([*words, "--overwrite"]) == 0
+    assert json.loads((out / "report.json").read_text())["model"] == "bands"
+
+
+def test_a_refused_ct_leaves_no_folder(model, tmp_path, capsys):
+    text = tmp_path / "notes.nii"
+    text.write_text("this is no CT")
+    out = tmp_path / "a" / "b"
+    assert main(["segment", str(text), "-o", str(out), "--model", str(model)]) == 1
+    refused(capsys)
+    assert not (tmp_path / "a").exists()
+
+
+def test_unknown_model_and_output_in_the_way(ct, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["segment", str(ct), "-o", str(out), "--model", "none-such"]) == 1
+    assert "none-such" in refused(capsys)
+    out.write_text("a file")
+    assert main(["segment", str(ct), "-o", str(out)]) == 1
+    refused(capsys)
+    assert out.read_text() == "a file"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path):
+    big = np.full((60, 150, 170), 40, np.int16)
+    path = write_nifti(tmp_path / "big.nii.gz", big)
+    slow = write_random_model(tmp_path / "slow", spacing_mm=(2.0, 1.0, 1.0))
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "napari_liverseg.cli",
+        "segment",
+        path,
+        "-o",
+        out,
+        "--model",
+        slow,
+    ]
+    process = subprocess.Popen(
+        [str(word) for word in command], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (out.exists() and list(out.glob(".unfinished-*"))):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    # Python ends by the signal itself when it hit while a module was loaded; a
+    # shell calls both 130.
+    assert process.returncode in (130, -signal.SIGINT), said
+    assert said.strip() == "Stopped: nothing was written."
+    assert not out.exists()
+
+
+def test_a_bar_is_drawn_on_a_terminal(ct, model, tmp_path):
+    pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
+    leader, follower = pty.openpty()
+    words = ["segment", ct, "--model", model, "--device", "cpu", "-o", tmp_path / "out"]
+    command = [sys.executable, "-m", "napari_liverseg.cli", *map(str, words)]
+    with subprocess.Popen(command, stderr=follower, stdout=subprocess.PIPE) as process:
+        os.close(follower)
+        shown = read_to_end(leader)
+        said = process.stdout.read()
+    os.close(leader)
+    assert b"100%" in shown
+    assert said.startswith(b"Liver ")
+
+
+def read_to_end(terminal):
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end closed
+        while part := os.read(terminal, 4096):
+            shown += part
+    return shown
