@@ -1,0 +1,166 @@
+"""Corrected cases gathered for retraining, in the raw layout of nnU-Net."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from napari_liverseg.core.errors import ExportError
+from napari_liverseg.core.segmentation import LABELS
+from napari_liverseg.io.grid import to_image
+from napari_liverseg.io.images import read_image
+from napari_liverseg.io.label_map import write_label_map
+from napari_liverseg.io.proven_file import prove_same_grid, write_proven
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.segmentation import Segmentation
+    from napari_liverseg.core.volume import CTVolume
+
+ENDING = ".nii.gz"
+INDEX = "cases.json"
+DATASET = "dataset.json"
+
+
+def add_case(
+    folder: str | Path,
+    volume: CTVolume,
+    segmentation: Segmentation,
+    *,
+    overwrite: bool = False,
+) -> str:
+    """Add a CT and its label map to a retraining set.
+
+    Both are written on the CT's source grid: ``imagesTr/ID_0000.nii.gz``,
+    ``labelsTr/ID.nii.gz``, and ``dataset.json`` counts them. IDs such as
+    ``liver_P001_02`` name the patient by a running number, so that folds can be
+    split by patient; ``cases.json`` keeps keyed digests, never identifiers.
+    ``dataset.json`` is written last: a case that it does not count is not there.
+
+    Parameters
+    ----------
+    folder : path
+        The dataset's folder, such as ``nnUNet_raw/Dataset501_Liver``; made if
+        missing.
+    volume : CTVolume
+    segmentation : Segmentation
+        On the CT's grid.
+    overwrite : bool
+        Whether the same series may replace what was added of it before.
+
+    Returns
+    -------
+    str
+        The case's ID.
+
+    Raises
+    ------
+    ExportError
+        When the series is in the set already, or a file cannot be written.
+    GeometryMismatchError
+        When the segmentation does not lie on the CT's grid.
+    """
+    folder = Path(folder)
+    cases = _read_index(folder / INDEX)
+    known = next(
+        (c for c, k in cases.items() if k["series"] == volume.series_key), None
+    )
+    if known and not overwrite:
+        found = f"This series is in the retraining set already, as '{known}'."
+        raise ExportError(found, "Agree to overwrite it, or choose another set.")
+    case = known or _new_id(cases, volume.patient_key)
+    _make_folders(folder)
+    label = folder / "labelsTr" / f"{case}{ENDING}"
+    image = folder / "imagesTr" / f"{case}_0000{ENDING}"
+    # A file without an entry in the index is left from an export cut short.
+    write_label_map(label, segmentation, volume, overwrite=True)
+    _write_image(image, volume)
+    cases[case] = {"series": volume.series_key, "patient": volume.patient_key}
+    _write_json(folder / INDEX, cases)
+    _write_json(folder / DATASET, _dataset(len(cases)))
+    return case
+
+
+def _read_index(path: Path) -> dict[str, dict[str, str | None]]:
+    if not path.exists():
+        if (path.parent / DATASET).exists():
+            found = (
+                f"'{path.parent.name}' is a dataset made elsewhere, without {INDEX}."
+            )
+            raise ExportError(found, "Choose an empty folder.")
+        return {}
+    try:
+        cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        return {
+            str(c): {n: k[n] for n in ("series", "patient")} for c, k in cases.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as broken:
+        found = f"'{path.name}' of the retraining set cannot be read."
+        raise ExportError(
+            found, "Restore it from a copy, or choose a new folder."
+        ) from (broken)
+
+
+def _new_id(cases: dict[str, dict[str, str | None]], patient: str | None) -> str:
+    """Return the next ID of a patient; an unknown patient gets a number of its own."""
+    own = [c for c, keys in cases.items() if patient and keys["patient"] == patient]
+    if own:
+        number = own[0].rsplit("_", 1)[0]
+        last = max(int(c.rsplit("_", 1)[1]) for c in own)
+        return f"{number}_{last + 1:02d}"
+    patients = [int(c.split("_P", 1)[1].split("_")[0]) for c in cases]
+    return f"liver_P{max(patients, default=0) + 1:03d}_01"
+
+
+def _make_folders(folder: Path) -> None:
+    try:
+        for name in ("imagesTr", "labelsTr"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as failed:
+        found = f"The folder '{folder.name}' cannot be written to."
+        raise ExportError(found, "Choose another folder.") from failed
+
+
+def _write_image(path: Path, volume: CTVolume) -> None:
+    stored = volume.reorientation.to_stored(volume.hu)
+    image = to_image(stored, volume.source)
+
+    def write(file: Path) -> None:
+        sitk.WriteImage(image, str(file), useCompression=True)
+
+    def prove(file: Path) -> None:
+        back = read_image(file)
+        prove_same_grid(back.geometry, volume.source)
+        if not np.array_equal(back.voxels, stored):
+            found = "The CT did not read back as it was written."
+            raise ExportError(found, "Export again.")
+
+    write_proven(path, write, prove, overwrite=True)
+
+
+def _dataset(count: int) -> dict[str, Any]:
+    """Return what nnU-Net v2 asks of a dataset."""
+    return {
+        "channel_names": {"0": "CT"},
+        "labels": LABELS,
+        "numTraining": count,
+        "file_ending": ENDING,
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    wrapped = {"cases": content} if path.name == INDEX else content
+    text = json.dumps(wrapped, indent=2) + "\n"
+
+    def write(file: Path) -> None:
+        file.write_text(text, encoding="utf-8")
+
+    def prove(file: Path) -> None:
+        if file.read_text(encoding="utf-8") != text:
+            found = f"'{path.name}' did not read back as it was written."
+            raise ExportError(found, "Export again.")
+
+    write_proven(path, write, prove, overwrite=True)

@@ -1,0 +1,98 @@
+"""Corrected cases become an nnU-Net dataset that knows patients but not names."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from dicom_factory import Style, write_series
+from io_cases import GRID, SHAPE, ct, oblique
+from napari_liverseg.core.errors import ExportError
+from napari_liverseg.core.segmentation import Segmentation
+from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.open import open_ct
+from napari_liverseg.io.retraining_set import add_case
+
+
+def case(folder, uid, patient, grid=GRID):
+    write_series(folder / uid, ct(), grid, Style(series_uid=uid, patient_id=patient))
+    volume = open_ct(folder / uid)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:6, 5:18, 4:17] = 1
+    labels[2:4, 6:9, 11:15] = 2
+    return volume, Segmentation(labels, volume.geometry)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return tmp_path / "Dataset501_Liver"
+
+
+def test_ids_are_by_patient(tmp_path, dataset):
+    ids = [
+        add_case(dataset, *case(tmp_path, uid, patient))
+        for uid, patient in [
+            ("1.1", "anna-1"),
+            ("1.2", "bert-2"),
+            ("1.3", "anna-1"),
+            ("1.4", ""),
+            ("1.5", ""),
+        ]
+    ]
+    assert ids == [
+        "liver_P001_01",
+        "liver_P002_01",
+        "liver_P001_02",
+        "liver_P003_01",
+        "liver_P004_01",
+    ]
+    everything = b"".join(p.read_bytes() for p in dataset.glob("*.json"))
+    assert b"anna" not in everything
+    assert b"1.3" not in everything
+
+
+def test_the_layout_is_nnunets(tmp_path, dataset):
+    volume, segmentation = case(tmp_path, "1.1", "anna-1", oblique())
+    name = add_case(dataset, volume, segmentation)
+    image = nib.load(dataset / "imagesTr" / f"{name}_0000.nii.gz")
+    label = nib.load(dataset / "labelsTr" / f"{name}.nii.gz")
+    np.testing.assert_array_equal(image.affine, label.affine)
+    assert image.shape == label.shape == SHAPE[::-1]
+    assert image.get_data_dtype() == np.int16
+    assert json.loads((dataset / "dataset.json").read_text()) == {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "liver": 1, "tumour": 2},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+    files = sorted(p.name for p in dataset.iterdir())
+    assert files == ["cases.json", "dataset.json", "imagesTr", "labelsTr"]
+    again = open_ct(dataset / "imagesTr" / f"{name}_0000.nii.gz")
+    np.testing.assert_array_equal(again.hu, volume.hu)
+    back = read_label_map(dataset / "labelsTr" / f"{name}.nii.gz", again)
+    np.testing.assert_array_equal(back.labels, segmentation.labels)
+
+
+def test_the_same_series_replaces_itself_only_by_decision(tmp_path, dataset):
+    volume, segmentation = case(tmp_path, "1.1", "anna-1")
+    name = add_case(dataset, volume, segmentation)
+    with pytest.raises(ExportError, match="liver_P001_01"):
+        add_case(dataset, volume, segmentation)
+    empty = Segmentation(np.zeros(SHAPE, np.uint8), volume.geometry)
+    assert add_case(dataset, volume, empty, overwrite=True) == name
+    label = nib.load(dataset / "labelsTr" / f"{name}.nii.gz")
+    assert label.get_fdata().sum() == 0
+    assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
+
+
+def test_a_foreign_or_broken_dataset_is_left_alone(tmp_path, dataset):
+    volume, segmentation = case(tmp_path, "1.1", "anna-1")
+    dataset.mkdir()
+    (dataset / "dataset.json").write_text("{}")
+    with pytest.raises(ExportError, match="made elsewhere"):
+        add_case(dataset, volume, segmentation)
+    (dataset / "cases.json").write_text("not json")
+    with pytest.raises(ExportError, match="cannot be read"):
+        add_case(dataset, volume, segmentation)
+    assert (dataset / "dataset.json").read_text() == "{}"
