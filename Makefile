@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# Where there is no screen, a virtual one.
-SCREEN := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1600x1000x24")
+# On Linux without a screen, a virtual one.
+NEEDS_SCREEN := $(filter Linux,$(shell uname))$(DISPLAY)$(WAYLAND_DISPLAY)
+SCREEN := $(if $(filter Linux,$(NEEDS_SCREEN)),xvfb-run -a -s "-screen 0 1600x1000x24")
 
 .PHONY: demo test test-slow lint run bench evaluate train-starter sample-data clean
 
 demo: $(READY) ## segment the sample case through the real plugin
-	$(if $(SCREEN),NAPARI_LIVERSEG_HEADLESS=1) $(SCREEN) $(BIN)/napari-liverseg demo -o out/demo
+	$(BIN)/napari-liverseg demo -o out/demo
 
 run: $(READY) ## open the viewer
 	$(BIN)/napari-liverseg view
