@@ -1,1 +1,1 @@
-"""Pure operations on masks, what a person changed, and the journal that keeps it."""
+"""What a person changed in the masks, and how it survives a crash (numpy only)."""

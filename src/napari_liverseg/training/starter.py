@@ -183,7 +183,7 @@ def train(run: Run, sources: Sources) -> Path:
     stream = SampleStream(sources, grid, run.seed, run.step * BATCH, left * BATCH)
     loader = DataLoader(stream, BATCH, num_workers=1, prefetch_factor=4)
     run.out.mkdir(parents=True, exist_ok=True)
-    with (run.out / "curve.csv").open("a", newline="") as file:
+    with (run.out / "curve.csv").open("a", buffering=1, newline="") as file:
         _learn_all(run, loader, csv.writer(file))
     folder = run.out / "starter"
     spec = starter_spec(run.steps, with_scan=sources.folder is not None)
@@ -211,7 +211,7 @@ def main(
             help="Folder with abdomen-3mm/ and atlas/; phantoms alone without."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 3000,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 4800,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of network, phantoms and samples.")] = 7,
     bf16: Annotated[

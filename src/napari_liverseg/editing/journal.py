@@ -1,0 +1,150 @@
+"""Corrections on disk after every stroke, so that a crash costs none of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import zipfile
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import platformdirs
+
+from napari_liverseg.editing.corrections import Corrections, MaskCorrections
+from napari_liverseg.editing.patch import Patch
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.box import Box
+
+DATA_FOLDER = "NAPARI_LIVERSEG_DATA"
+"""Environment variable that names another folder for the user's data."""
+
+KEPT_VERSIONS = 20
+FORMAT = 1
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+PARTS = ("box", "bits", "count", "values")
+
+
+def journal_folder(series_key: str) -> Path:
+    """Return the folder of the corrections of one series.
+
+    Parameters
+    ----------
+    series_key : str
+        `CTVolume.series_key`, a digest without a patient's name.
+    """
+    root = os.environ.get(DATA_FOLDER) or platformdirs.user_data_dir(
+        "napari-liverseg", appauthor=False
+    )
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", series_key).strip(".") or "unnamed"
+    return Path(root) / "recovery" / safe
+
+
+class Journal:
+    """Append-only versions of one case's corrections, oldest dropped first.
+
+    Parameters
+    ----------
+    folder : Path
+        See `journal_folder`; made on the first write.
+    kept : int
+        Versions that stay.
+    """
+
+    def __init__(self, folder: Path, kept: int = KEPT_VERSIONS) -> None:
+        self.folder = folder
+        self._kept = kept
+
+    def write(self, corrections: Corrections) -> Path:
+        """Add a version. It is complete on disk or not there at all.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        versions = self._versions()
+        number = _number(versions[-1]) + 1 if versions else 1
+        path = self.folder / f"corrections-{number:06d}.npz"
+        unfinished = path.with_suffix(f".{os.getpid()}.part")
+        with unfinished.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **_as_arrays(corrections))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        for old in self._versions()[: -self._kept]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest(self) -> Corrections | None:
+        """Return the newest version that can be read and holds an edit.
+
+        A newest version without edits means that the user has undone them
+        all: then there is nothing to restore.
+        """
+        for path in reversed(self._versions()):
+            with contextlib.suppress(*UNREADABLE):
+                corrections = _read(path)
+                return corrections if corrections.count else None
+        return None
+
+    def discard(self) -> None:
+        """Set all versions aside; only the last discarded ones are kept."""
+        aside = self.folder / "discarded"
+        versions = self._versions()
+        if not versions:
+            return
+        aside.mkdir(exist_ok=True)
+        for old in aside.glob("corrections-*.npz"):
+            old.unlink(missing_ok=True)
+        for path in versions:
+            path.replace(aside / path.name)
+
+    def _versions(self) -> list[Path]:
+        return sorted(self.folder.glob("corrections-*.npz"), key=_number)
+
+
+def _number(path: Path) -> int:
+    digits = path.stem.removeprefix("corrections-")
+    return int(digits) if digits.isdigit() else 0
+
+
+def _as_arrays(corrections: Corrections) -> dict[str, np.ndarray]:
+    arrays = {
+        "format": np.array(FORMAT),
+        "shape": np.array(corrections.shape),
+        "saved_at": np.array(corrections.saved_at.astimezone(UTC).isoformat()),
+        "names": np.array(sorted(corrections.masks), dtype=np.str_),
+    }
+    for name, mask in corrections.masks.items():
+        patch = mask.edited
+        box = np.array([[s.start, s.stop] for s in patch.box])
+        parts = (box, patch.bits, np.array(patch.count), mask.values)
+        arrays.update(
+            {f"{name}_{part}": v for part, v in zip(PARTS, parts, strict=True)}
+        )
+    return arrays
+
+
+def _read(path: Path) -> Corrections:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        if int(file["format"]) != FORMAT:
+            msg = f"{path.name} has format {file['format']}, expected {FORMAT}"
+            raise ValueError(msg)
+        z, y, x = (int(n) for n in file["shape"])
+        masks = {}
+        for name in file["names"].tolist():
+            box, bits, count, values = (file[f"{name}_{part}"] for part in PARTS)
+            masks[name] = MaskCorrections(Patch(_box(box), bits, int(count)), values)
+        saved_at = datetime.fromisoformat(str(file["saved_at"]))
+    return Corrections((z, y, x), saved_at, masks)
+
+
+def _box(ends: np.ndarray) -> Box:
+    z, y, x = (slice(int(start), int(stop)) for start, stop in ends)
+    return z, y, x

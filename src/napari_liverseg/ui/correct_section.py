@@ -1,0 +1,225 @@
+"""Step 4: correct the masks by hand, with napari's own brushes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QSlider,
+)
+
+from napari_liverseg.ui import figures
+from napari_liverseg.ui.button import allow, quiet_button
+from napari_liverseg.ui.line import Line
+from napari_liverseg.ui.message import Message
+from napari_liverseg.ui.outline import Outlines
+from napari_liverseg.ui.section import Section
+
+if TYPE_CHECKING:
+    from napari_liverseg.ui.mask_layer import MaskLayer
+    from napari_liverseg.ui.session import Session
+
+LARGEST_BRUSH = 100
+TOOLS = (
+    ("liver", "paint", "Liver brush (Q)"),
+    ("liver", "erase", "Liver eraser"),
+    ("tumour", "paint", "Tumour brush (W)"),
+    ("tumour", "erase", "Tumour eraser"),
+)
+NO_CASE = "Open a CT first"
+NO_EDITS = "Nothing is edited yet"
+
+
+class CorrectSection(Section):
+    """Hands the user a brush, counts what is edited, and takes it back."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(4, "Correct")
+        self._session = session
+        self.tools: dict[tuple[str, str], QPushButton] = {}
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        for index, (mask, mode, title) in enumerate(TOOLS):
+            button = quiet_button(title, "", partial(self.take, mask, mode))
+            button.setCheckable(True)
+            self.tools[mask, mode] = button
+            grid.addWidget(button, *divmod(index, 2))
+        self.add(grid)
+        self.brush_size = QSlider(Qt.Orientation.Horizontal)
+        self.brush_size.setRange(1, LARGEST_BRUSH)
+        self.brush_size.setValue(10)
+        self.brush_size.setAccessibleName("Brush size in pixels")
+        self.brush_size.valueChanged.connect(self._on_size)
+        self.size_label = QLabel()
+        self.size_label.setMinimumWidth(64)
+        row = QHBoxLayout()
+        for widget in (QLabel("Brush"), self.brush_size, self.size_label):
+            row.addWidget(widget)
+        self.add(row)
+        self.outlines = Outlines(session.viewer)
+        self.ball = QCheckBox("Paint through slices (a ball)")
+        self.ball.toggled.connect(self._on_ball)
+        self.filled = QCheckBox("Fill the masks (G)")
+        self.filled.toggled.connect(self.outlines.set_filled)
+        for widget in (self.ball, self.filled):
+            widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            self.add(widget)
+        self.undo = quiet_button("Undo", "", lambda: self._step("undo"))
+        self.redo = quiet_button("Redo", "", lambda: self._step("redo"))
+        self.discard = quiet_button("Discard corrections…", "", self._ask_discard)
+        row = QHBoxLayout()
+        for widget in (self.undo, self.redo, self.discard):
+            row.addWidget(widget)
+        self.add(row)
+        self.edited = Line()
+        self.add(self.edited)
+        self.add(Line("Hold H to hide the masks. All keys: F1."))
+        self.add(self.messages)
+        self._last: MaskLayer | None = None
+        session.case_changed.connect(self._on_case)
+        session.layers_changed.connect(self.refresh)
+        session.masks_changed.connect(self.refresh)
+        self._active = session.viewer.layers.selection.events.active
+        self._active.connect(self._show_tool)
+        self.refresh()
+
+    def take(self, mask: str, mode: str) -> None:
+        """Select a mask with a tool in hand, ready to paint.
+
+        Parameters
+        ----------
+        mask : {'liver', 'tumour'}
+        mode : {'paint', 'erase'}
+        """
+        if self._session.volume is None:
+            return
+        masks = self._session.show_layers()
+        layer = masks.liver if mask == "liver" else masks.tumour
+        layer.visible = True
+        self._session.viewer.layers.selection.active = layer
+        layer.brush_size = self.brush_size.value()
+        layer.n_edit_dimensions = 3 if self.ball.isChecked() else 2
+        if layer.selected_label == 0:
+            layer.selected_label = 1
+        layer.mode = mode
+        self._show_tool()
+
+    def close_down(self) -> None:
+        """Stop following the viewer."""
+        self._active.disconnect(self._show_tool)
+        self.outlines.close()
+
+    def refresh(self) -> None:
+        """Show what is edited, and allow what is possible now."""
+        masks = self._session.masks
+        reason = "" if masks else NO_CASE
+        for button in (*self.tools.values(), self.filled, self.ball, self.brush_size):
+            allow(button, reason)
+        counts = [layer.edits.count for layer in masks] if masks else [0, 0]
+        allow(self.discard, reason or ("" if any(counts) else NO_EDITS))
+        layers = list(masks) if masks else []
+        can_undo = any(layer.edits.next_undo for layer in layers)
+        can_redo = any(layer.edits.next_redo for layer in layers)
+        allow(self.undo, "" if can_undo else "No stroke to undo", "Ctrl+Z")
+        allow(self.redo, "" if can_redo else "No stroke to redo", "Ctrl+Shift+Z")
+        self._show_counts(counts)
+        self._on_size()
+
+    def _show_counts(self, counts: list[int]) -> None:
+        volume = self._session.volume
+        if volume is None or not any(counts):
+            self.edited.setText("Nothing is edited by hand.")
+            self.set_status("")
+            return
+        parts = [
+            f"{name} {figures.millilitres(n * volume.geometry.voxel_ml)} ({n:,} voxels)"
+            for name, n in zip(("liver", "tumour"), counts, strict=True)
+            if n
+        ]
+        text = f"Edited by hand: {', '.join(parts)}"
+        self.edited.setText(f"{text}. Thresholds and new runs leave these voxels.")
+        self.set_status(text)
+
+    def _on_case(self) -> None:
+        self._last = None
+        masks, recovery = self._session.masks, self._session.recovery
+        self.messages.clear_all()
+        if masks is None or recovery is None:
+            return
+        for layer in masks:
+            layer.events.mode.connect(self._show_tool)
+            layer.events.edited.connect(self._remember)
+            layer.events.undone.connect(self._remember)
+        self.refresh()
+
+    def _remember(self, event: object) -> None:
+        self._last = event.source  # type: ignore[attr-defined]
+        self.refresh()
+
+    def _show_tool(self) -> None:
+        masks = self._session.masks
+        active = self._session.viewer.layers.selection.active
+        layers = {"liver": masks.liver, "tumour": masks.tumour} if masks else {}
+        for (mask, mode), button in self.tools.items():
+            layer = layers.get(mask)
+            in_hand = layer is not None and layer is active and layer.mode == mode
+            button.setChecked(in_hand)
+
+    def _on_size(self) -> None:
+        masks, volume = self._session.masks, self._session.volume
+        pixels = self.brush_size.value()
+        if masks is None or volume is None:
+            self.size_label.setText(f"{pixels} px")
+            return
+        for layer in masks:
+            layer.brush_size = pixels
+        width_mm = pixels * volume.geometry.spacing_mm[2]
+        self.size_label.setText(f"{width_mm:.1f} mm")
+
+    def _on_ball(self, ball: bool) -> None:
+        for layer in self._session.masks or ():
+            layer.n_edit_dimensions = 3 if ball else 2
+
+    def _step(self, way: str) -> None:
+        masks = self._session.masks
+        if masks is None:
+            return
+        wanted = f"next_{way}"
+        layers = [self._last] if self._last is not None else []
+        for layer in (*layers, *masks):
+            if getattr(layer.edits, wanted) is not None:
+                getattr(layer, way)()
+                return
+
+    def _ask_discard(self) -> None:
+        question = (
+            "Discard every correction of this case? The masks go back to what the "
+            "model says. This cannot be undone."
+        )
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.question(
+            self,
+            "Discard corrections",
+            question,
+            buttons.Discard | buttons.Cancel,
+            buttons.Cancel,
+        )
+        if answer == buttons.Discard:
+            self.discard_all()
+
+    def discard_all(self) -> None:
+        """Give every voxel back to the model, and set the journal aside."""
+        masks, recovery = self._session.masks, self._session.recovery
+        if masks is None or recovery is None:
+            return
+        masks.discard_corrections()
+        recovery.discard()
+        self.messages.show_message("discard", Message("Corrections discarded."))

@@ -1,0 +1,204 @@
+"""Step 6: write the masks and the measures to disk."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+from napari_liverseg.core.errors import LiversegError
+from napari_liverseg.io.label_map import write_label_map
+from napari_liverseg.io.retraining_set import add_case
+from napari_liverseg.measure.table import as_csv
+from napari_liverseg.ui import figures
+from napari_liverseg.ui.button import allow, primary_button, quiet_button
+from napari_liverseg.ui.job import JobSlot
+from napari_liverseg.ui.masks import read_masks
+from napari_liverseg.ui.message import Message
+from napari_liverseg.ui.progress_row import ProgressRow
+from napari_liverseg.ui.section import Section
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.core.segmentation import Segmentation
+    from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.ui.compare_section import CompareSection
+    from napari_liverseg.ui.session import Session
+
+FORMATS = "NIfTI (*.nii.gz);;NRRD (*.nrrd);;MHA (*.mha)"
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+class ExportSection(Section):
+    """Writes label maps on the CT's own grid, CSV, and retraining sets."""
+
+    def __init__(self, session: Session, compare: CompareSection) -> None:
+        super().__init__(6, "Export")
+        self._session = session
+        self._compare = compare
+        self.slot = JobSlot("Exporting", self)
+        self.slot.done.connect(self._on_done)
+        self.slot.failed.connect(lambda e: self.messages.show_error("export", e))
+        self.slot.started.connect(self.refresh)
+        self.slot.ended.connect(self.refresh)
+        self.labels = primary_button("Save label map…", "", self._ask_labels)
+        self.csv = quiet_button("Save measures as CSV…", "", self._ask_csv)
+        self.retraining = quiet_button("Add to retraining set…", "", self._ask_set)
+        for widget in (
+            self.labels,
+            self.csv,
+            self.retraining,
+            self._progress(),
+            self.messages,
+        ):
+            self.add(widget)
+        session.case_changed.connect(self._on_case)
+        session.layers_changed.connect(self.refresh)
+        session.masks_changed.connect(self.refresh)
+        compare.slot.ended.connect(self.refresh)
+        self.refresh()
+
+    def save_labels(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the masks as one label map, proven by reading it back.
+
+        Parameters
+        ----------
+        path : Path
+            Its ending names the format.
+        overwrite : bool
+            The user has agreed to replace the file.
+        """
+        self._start(partial(write_masks, path, overwrite=overwrite))
+
+    def save_csv(self, path: Path) -> None:
+        """Write the measures of the last comparison."""
+        measures = self._compare.measures
+        if measures is None:
+            return
+        try:
+            path.write_text(as_csv(measures), encoding="utf-8", newline="")
+        except OSError as error:
+            self.messages.show_error("export", error)
+            return
+        self._on_done(f"Measures saved in {path}.")
+
+    def add_to_set(self, folder: Path) -> None:
+        """Add the CT and the masks to a retraining set."""
+        self._start(partial(write_case, folder))
+
+    def close_down(self) -> None:
+        """Take no more notice of an export; it ends on its own."""
+        self.slot.drop()
+
+    def refresh(self) -> None:
+        """Allow what is possible now, and say why the rest is not."""
+        session = self._session
+        reason = "" if session.volume is not None else "Open a CT first"
+        masks = session.masks
+        if not reason and not any(m in session.viewer.layers for m in masks or ()):
+            reason = "There are no masks yet: press Segment or paint"
+        if not reason and self.slot.running:
+            reason = "An export is running"
+        allow(self.labels, reason, "NIfTI, NRRD or MHA on the voxels of your CT")
+        allow(self.retraining, reason, "Copy CT and masks in the nnU-Net layout")
+        compared = "" if self._compare.measures else "Compare with a truth first"
+        allow(self.csv, compared, "Every measure in full precision")
+
+    def _progress(self) -> ProgressRow:
+        row = ProgressRow(self.slot)
+        row.cancel.hide()  # a file is written whole
+        return row
+
+    def _start(self, write: partial[str]) -> None:
+        volume = self._session.volume
+        if volume is None:
+            return
+        self.messages.clear_all()
+        self._session.settle()
+        try:
+            segmentation = read_masks(self._session.viewer, volume)
+        except LiversegError as error:
+            self.messages.show_error("export", error)
+            return
+        # The layers live on: what is written is the mask of this moment.
+        self.slot.start(partial(write, segmentation, volume))
+
+    def _ask_labels(self) -> None:
+        volume = self._session.volume
+        name = f"{volume.name if volume else 'case'}_labels.nii.gz"
+        path = self._ask_path("Save label map", name, FORMATS)
+        if path is not None:
+            self.save_labels(path, overwrite=path.exists())
+
+    def _ask_csv(self) -> None:
+        volume = self._session.volume
+        name = f"{volume.name if volume else 'case'}_measures.csv"
+        path = self._ask_path("Save measures", name, "CSV (*.csv)")
+        if path is not None:
+            self.save_csv(path)
+
+    def _ask_set(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Choose the retraining set")
+        if folder:
+            self.add_to_set(Path(folder))
+
+    def _ask_path(self, title: str, name: str, formats: str) -> Path | None:
+        """Return a path with an ending, None when the user thinks again."""
+        chosen, wanted = QFileDialog.getSaveFileName(self, title, name, formats)
+        if not chosen:
+            return None
+        path = Path(chosen)
+        ending = wanted.partition("*")[2].rstrip(")")
+        if path.name.endswith((*SUFFIXES, ".csv")):
+            return path
+        path = path.with_name(path.name + ending)
+        if path.exists() and not self._may_replace(path):
+            return None  # the file dialog asked about the name without ending
+        return path
+
+    def _may_replace(self, path: Path) -> bool:
+        answer = QMessageBox.question(
+            self, "Replace the file?", f"{path.name} is there already. Replace it?"
+        )
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+    def _on_done(self, text: str) -> None:
+        self.messages.show_message("export", Message(text))
+        self.set_status(text)
+
+    def _on_case(self) -> None:
+        self.messages.clear_all()
+        self.set_status("")
+        self.refresh()
+
+
+def write_masks(
+    path: Path,
+    segmentation: Segmentation,
+    volume: CTVolume,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+    *,
+    overwrite: bool,
+) -> str:
+    """Write a label map and return what to tell the user; for a job."""
+    on_progress(0, 1, "Writing and reading back")
+    written = write_label_map(path, segmentation, volume, overwrite=overwrite)
+    liver = figures.millilitres(segmentation.liver_ml)
+    tumour = figures.millilitres(segmentation.tumour_ml)
+    return f"Saved and checked {written}: liver {liver}, tumour {tumour}."
+
+
+def write_case(
+    folder: Path,
+    segmentation: Segmentation,
+    volume: CTVolume,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> str:
+    """Add a case to a retraining set and return what to tell; for a job."""
+    on_progress(0, 1, "Copying CT and masks")
+    case = add_case(folder, volume, segmentation)
+    return f"Added as {case} to {folder}."

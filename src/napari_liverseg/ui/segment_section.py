@@ -1,0 +1,174 @@
+"""Step 2: run a model on the case."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QComboBox, QFormLayout
+
+from napari_liverseg.models.store import list_models
+from napari_liverseg.ui import figures
+from napari_liverseg.ui.button import allow, primary_button
+from napari_liverseg.ui.job import JobSlot
+from napari_liverseg.ui.line import Line
+from napari_liverseg.ui.message import Message
+from napari_liverseg.ui.progress_row import ProgressRow
+from napari_liverseg.ui.section import Section
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.probabilities import Probabilities
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.models.spec import ModelSpec
+    from napari_liverseg.ui.session import Session
+
+AUTO = "Automatic"
+
+
+class SegmentSection(Section):
+    """Chooses a model and a device, and segments."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(2, "Segment")
+        self._session = session
+        self._volume: CTVolume | None = None
+        self.slot = JobSlot("Segmenting", self)
+        self.slot.done.connect(self._on_done)
+        self.slot.failed.connect(self._on_failed)
+        self.slot.stopped.connect(self._on_stopped)
+        self.slot.started.connect(self.refresh)
+        self.slot.ended.connect(self.refresh)
+        self.model = QComboBox()
+        self.model.setAccessibleName("Model")
+        self.model.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.model.currentIndexChanged.connect(self._on_model)
+        self.card = Line()
+        self.device = QComboBox()
+        self.device.setAccessibleName("Device")
+        self.device.setToolTip("Where to compute; Automatic takes the fastest")
+        self.run = primary_button("Segment", "", self.segment)
+        self.progress = ProgressRow(self.slot, stops=True)
+        self.result = Line()
+        form = QFormLayout()
+        form.addRow("Model", self.model)
+        form.addRow(self.card)
+        form.addRow("Device", self.device)
+        self.add(form)
+        for widget in (self.run, self.progress, self.result, self.messages):
+            self.add(widget)
+        self._fill_models()
+        self._fill_devices()
+        session.case_changed.connect(self._on_case)
+        self.refresh()
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The chosen model."""
+        return self.model.currentData()
+
+    def segment(self) -> None:
+        """Run the chosen model on the case in the background."""
+        volume, spec = self._session.volume, self.spec
+        if volume is None or spec is None:
+            return
+        self._volume = volume
+        self.messages.clear_all()
+        self.result.clear()
+        self.slot.start(partial(predict, spec, self.device.currentData(), volume))
+
+    def close_down(self) -> None:
+        """Stop a run and take no notice of its end."""
+        self.slot.drop()
+
+    def refresh(self) -> None:
+        """Allow what is possible now, and say why the rest is not."""
+        reason = ""
+        if self._session.volume is None:
+            reason = "Open a CT first"
+        elif self.spec is None:
+            reason = "No model is installed"
+        elif self.slot.running:
+            reason = "A run is in progress"
+        allow(self.run, reason, "Find the liver and its tumours")
+
+    def _on_case(self) -> None:
+        if self._session.volume is not self._volume:
+            self.slot.drop()
+            self.result.clear()
+            self.set_status("")
+            self.messages.clear_all()
+        self.refresh()
+
+    def _on_model(self) -> None:
+        spec = self.spec
+        self.card.setText(spec.notice if spec else "No model is installed.")
+        for widget in (self.model, self.card):
+            widget.setToolTip(spec.card if spec else "")
+
+    def _on_done(self, probabilities: Probabilities) -> None:
+        self._fill_devices()
+        if self._volume is not self._session.volume:
+            return
+        self._session.show_result(probabilities)
+        masks = self._session.masks
+        if masks is None:
+            return
+        held, run = masks.volumes(), probabilities.run
+        text = figures.masks(held.liver_ml, held.lesions, held.tumour_ml)
+        self.set_status(text)
+        took = f"{figures.duration(run.seconds)} on {run.device}"
+        self.result.setText(f"{text}. Took {took}.")
+        if run.notes:
+            self.messages.show_message("notes", Message("\n".join(run.notes), "note"))
+
+    def _on_failed(self, error: Exception) -> None:
+        self._fill_devices()
+        self.messages.show_error("run", error)
+
+    def _on_stopped(self) -> None:
+        self.result.setText("Stopped. The masks are as they were.")
+
+    def _fill_models(self) -> None:
+        for spec in list_models():
+            self.model.addItem(spec.title, spec)
+        self._on_model()
+
+    def _fill_devices(self) -> None:
+        """List the devices; before torch is loaded only those known without it."""
+        chosen = self.device.currentData()
+        devices = {"auto": AUTO, "cpu": "Processor (cpu)"}
+        if "torch" in sys.modules:
+            from napari_liverseg.inference.devices import available_devices
+
+            found = (d for d in available_devices() if d.kind != "cpu")
+            devices.update({d.name: f"{d.title} ({d.name})" for d in found})
+        self.device.clear()
+        for name, title in devices.items():
+            self.device.addItem(title, name)
+        self.device.setCurrentIndex(max(self.device.findData(chosen), 0))
+
+
+def predict(
+    spec: ModelSpec,
+    device: str,
+    volume: CTVolume,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> Probabilities:
+    """Run a model on a CT; in a job, so that PyTorch loads in its thread.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    device : str
+    volume : CTVolume
+    on_progress, is_cancelled : callable
+    """
+    on_progress(0, 1, "Preparing the model")
+    from napari_liverseg.inference.predictor import Predictor
+
+    return Predictor(spec, device).predict(volume, on_progress, is_cancelled)

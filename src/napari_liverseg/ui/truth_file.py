@@ -1,0 +1,87 @@
+"""Ground truth from a file, with a question where its values are foreign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_liverseg.core.errors import CaseError
+from napari_liverseg.core.segmentation import LABELS
+from napari_liverseg.io.images import read_image
+from napari_liverseg.io.label_map import read_label_map
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.core.segmentation import Segmentation
+    from napari_liverseg.core.volume import CTVolume
+
+MOST_VALUES = 300
+"""A file with more values is no label map that anybody wants to go through."""
+
+
+class ForeignValuesError(CaseError):
+    """A label map whose values the user must name.
+
+    Parameters
+    ----------
+    refusal : CaseError
+        What the reader said.
+    values : tuple of int
+        Every value but background.
+    """
+
+    def __init__(self, refusal: CaseError, values: tuple[int, ...]) -> None:
+        self.values = values
+        super().__init__(refusal.found, refusal.next_step)
+
+
+def read_truth(
+    path: Path,
+    volume: CTVolume,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+    *,
+    resample: bool,
+    values: Mapping[int, int] | None,
+) -> Segmentation:
+    """Read a label map on the grid of a case; for a job.
+
+    Parameters
+    ----------
+    path : Path
+    volume : CTVolume
+    on_progress, is_cancelled : callable
+        As for any job; reading cannot be stopped half-way.
+    resample : bool
+        Bring it to the CT's grid by nearest neighbour.
+    values : mapping of int to int or None
+        What its values mean.
+
+    Raises
+    ------
+    ForeignValuesError
+        It holds values that nobody has named.
+    """
+    on_progress(0, 1, "Reading the truth")
+    try:
+        return read_label_map(path, volume, resample=resample, values=values)
+    except CaseError as refusal:
+        foreign = _foreign_values(path)
+        if foreign and values is None:
+            raise ForeignValuesError(refusal, foreign) from None
+        raise
+
+
+def _foreign_values(path: Path) -> tuple[int, ...]:
+    """Return the values of a label map beside 0, empty when 0 to 2 is all."""
+    found = np.unique(read_image(path).voxels)
+    whole = np.array_equal(found, np.rint(found))
+    if not whole or len(found) > MOST_VALUES or found[0] < 0:
+        return ()
+    if found[-1] <= max(LABELS.values()):
+        return ()
+    return tuple(int(value) for value in found if value)

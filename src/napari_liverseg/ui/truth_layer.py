@@ -1,0 +1,85 @@
+"""Ground truth as outlines beside the masks, from a layer or a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_liverseg.core.errors import CaseError, GeometryMismatchError
+from napari_liverseg.core.segmentation import LIVER, TUMOUR, Segmentation
+from napari_liverseg.ui import colours
+from napari_liverseg.ui.ct_layer import CASE, ROLE, find_layer, placement, role
+from napari_liverseg.ui.masks import ROLES, label_colours
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Layer
+
+    from napari_liverseg.core.volume import CTVolume
+
+NAME = "Truth"
+LARGEST_VALUE = 2
+
+
+def show_truth(viewer: Viewer, volume: CTVolume, truth: Segmentation) -> Layer:
+    """Outline the truth of a case, in place of one that is shown.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    volume : CTVolume
+    truth : Segmentation
+        On the grid of the case.
+    """
+    old = find_layer(viewer, "truth", volume)
+    if old is not None:
+        viewer.layers.remove(old)
+    layer = Labels(
+        truth.labels,
+        name=NAME,
+        colormap=label_colours(
+            {LIVER: colours.TRUTH_LIVER, TUMOUR: colours.TRUTH_TUMOUR}
+        ),
+        metadata={CASE: volume, ROLE: "truth"},
+        **placement(volume),
+    )
+    active = viewer.layers.selection.active
+    viewer.add_layer(layer)
+    if active is not None:
+        viewer.layers.selection.active = active
+    return layer
+
+
+def truth_candidates(viewer: Viewer) -> list[Layer]:
+    """Return the layers that could hold the truth, newest first."""
+    return [
+        layer
+        for layer in reversed(viewer.layers)
+        if isinstance(layer, Labels) and role(layer) not in ROLES
+    ]
+
+
+def truth_from(layer: Layer, volume: CTVolume) -> Segmentation:
+    """Return a Labels layer as the truth of a case.
+
+    Raises
+    ------
+    GeometryMismatchError
+        It does not lie on the case's grid.
+    CaseError
+        It holds other values than 0, 1 and 2.
+    """
+    grid = volume.geometry
+    placed = (*layer.scale, *layer.translate)
+    wanted = (*grid.spacing_mm, *grid.origin_mm)
+    if layer.data.shape != grid.shape or not np.allclose(placed, wanted, atol=1e-3):
+        found = f"The layer '{layer.name}' does not lie on the CT's voxels."
+        raise GeometryMismatchError(found, "Open its file with 'From file…' instead.")
+    data = np.asarray(layer.data)
+    if data.max(initial=0) > LARGEST_VALUE or data.min(initial=0) < 0:
+        values = ", ".join(str(v) for v in np.unique(data)[:12])
+        found = f"The layer '{layer.name}' holds the values {values}."
+        raise CaseError(found, "Truth has 0 background, 1 liver and 2 tumour.")
+    return Segmentation(data.astype(np.uint8), grid)

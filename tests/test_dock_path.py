@@ -1,0 +1,170 @@
+"""The whole path: open, run, threshold, paint, undo, rerun, compare, export, reopen."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from dock_case import (
+    DOUBTFUL,
+    LIVER,
+    go_to_slice,
+    hounsfield,
+    labels,
+    move,
+    open_case,
+    paint,
+    segment,
+    write_image,
+)
+from tiny_model import write_threshold_model
+
+pytestmark = pytest.mark.gui
+
+AT = 6
+
+
+@pytest.fixture
+def dock(make_dock, qtbot, tmp_path):
+    write_threshold_model(tmp_path / "models" / "tiny", spacing_mm=(4.0, 2.5, 2.0))
+    dock = make_dock(show=True)
+    choose(dock, "tiny")
+    write_image(tmp_path / "case.nii.gz", hounsfield())
+    open_case(qtbot, dock, tmp_path / "case.nii.gz")
+    return dock
+
+
+def choose(dock, name):
+    names = [
+        dock.segment.model.itemData(i).name for i in range(dock.segment.model.count())
+    ]
+    dock.segment.model.setCurrentIndex(names.index(name))
+
+
+def stroke(qtbot, dock, mask, mode, start, stop):
+    """Paint a real stroke and return the voxels it made the user's."""
+    dock.correct.brush_size.setValue(3)
+    dock.correct.take(mask, mode)
+    layer = getattr(dock.session.masks, mask)
+    before = layer.edits.mask.copy()
+    go_to_slice(dock.viewer, layer, AT)
+    qtbot.wait(50)
+    paint(qtbot, dock.viewer, start, stop)
+    return layer, layer.edits.mask & ~before
+
+
+def test_every_edited_voxel_survives_to_the_file(dock, qtbot, tmp_path):
+    segment(qtbot, dock)
+    masks = dock.session.masks
+    found = np.count_nonzero(masks.liver.data)
+    assert found == pytest.approx(np.count_nonzero(labels()), rel=0.1)
+    assert masks.lesion_count == 1
+
+    outside = stroke(qtbot, dock, "liver", "paint", (AT, 33, 40), (AT, 35, 45))
+    erased = stroke(qtbot, dock, "liver", "erase", (AT, 25, 25), (AT, 25, 30))
+    affirmed = stroke(qtbot, dock, "liver", "paint", (AT, 20, 25), (AT, 20, 30))
+    lesion = stroke(qtbot, dock, "tumour", "paint", (AT, 28, 24), (AT, 28, 27))
+    strokes = {"outside": outside, "erased": erased, "affirmed": affirmed}
+    for name, (_, voxels) in {**strokes, "lesion": lesion}.items():
+        assert np.count_nonzero(voxels) > 8, name
+    assert masks.lesion_count == 2
+
+    def check():
+        assert (masks.liver.data[outside[1]] == 1).all()
+        assert (masks.liver.data[erased[1]] == 0).all()
+        assert (masks.liver.data[affirmed[1]] == 1).all()
+        assert (masks.tumour.data[lesion[1]] > 0).all()
+
+    check()
+    for per_cent in (5, 95, 60):
+        move(qtbot, dock, "liver", per_cent)
+        move(qtbot, dock, "tumour", per_cent)
+        check()
+    segment(qtbot, dock)
+    check()
+
+    undone = stroke(qtbot, dock, "liver", "paint", (AT, 36, 10), (AT, 36, 14))
+    assert (masks.liver.data[undone[1]] == 1).all()
+    dock.correct.undo.click()
+    assert not masks.liver.data[undone[1]].any()
+    assert not masks.liver.edits.mask[undone[1]].any()
+    check()
+
+    path = tmp_path / "out.nrrd"
+    with qtbot.waitSignal(dock.export.slot.done, timeout=20_000):
+        dock.export.save_labels(path)
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    tumour = masks.tumour.data > 0
+    for _, voxels in (outside, affirmed):
+        assert (written[voxels & ~tumour] == 1).all()
+    assert (written[erased[1] & ~tumour] == 0).all()
+    assert (written[lesion[1]] == 2).all()
+
+    with qtbot.waitSignal(dock.compare.reading.done, timeout=20_000):
+        dock.compare.open_truth(path)
+    with qtbot.waitSignal(dock.compare.slot.done, timeout=20_000):
+        dock.compare.run.click()
+    assert dock.compare.measures.liver.as_dict()["dice"] == 1.0
+    assert dock.compare.measures.tumour.as_dict()["dice"] == 1.0
+
+
+def test_undo_after_a_threshold_gives_the_current_decision(dock, qtbot):
+    segment(qtbot, dock)
+    liver = dock.session.masks.liver
+    _, voxels = stroke(qtbot, dock, "liver", "erase", (AT, 20, 24), (AT, 20, 30))
+    assert not liver.data[voxels].any()
+    move(qtbot, dock, "liver", 99)
+    expected = liver.data.copy()
+    liver.undo()
+    said = dock.session.probabilities
+    inside = np.zeros(liver.data.shape, np.uint8)
+    inside[said.box] = said.liver
+    np.testing.assert_array_equal(liver.data[~voxels], expected[~voxels])
+    assert (liver.data[voxels] == (inside[voxels] >= round(0.99 * 255))).mean() > 0.95
+    move(qtbot, dock, "liver", 50)
+    assert liver.data[voxels].all()
+
+
+def test_redo_wins_over_a_run_in_between(dock, qtbot):
+    segment(qtbot, dock)
+    liver = dock.session.masks.liver
+    _, voxels = stroke(qtbot, dock, "liver", "erase", (AT, 20, 24), (AT, 20, 30))
+    liver.undo()
+    assert liver.data[voxels].all()
+    segment(qtbot, dock)
+    liver.redo()
+    assert not liver.data[voxels].any()
+    segment(qtbot, dock)
+    assert not liver.data[voxels].any()
+
+
+def test_ctrl_z_on_the_canvas_undoes_as_the_button_does(dock, qtbot):
+    segment(qtbot, dock)
+    liver, voxels = stroke(qtbot, dock, "liver", "erase", (AT, 20, 24), (AT, 20, 30))
+    handler = dock.viewer.window._qt_viewer._key_map_handler
+    handler.press_key("Control-Z")
+    assert liver.data[voxels].all()
+    assert liver.edits.count == 0
+    handler.press_key("Control-Shift-Z")
+    assert not liver.data[voxels].any()
+
+
+def test_thresholds_move_what_is_not_edited(dock, qtbot):
+    segment(qtbot, dock)
+    tumour = dock.session.masks.tumour
+    own = tumour.data.copy()
+    assert tumour.data[DOUBTFUL].all()
+    move(qtbot, dock, "tumour", 99)
+    assert not tumour.data[DOUBTFUL].any()
+    assert tumour.data.any()
+    with qtbot.waitSignal(dock.session.masks_changed):
+        dock.threshold.own.click()
+    np.testing.assert_array_equal(tumour.data, own)
+
+
+def test_tumour_inside_the_liver_is_part_of_the_organ(dock, qtbot):
+    segment(qtbot, dock)
+    masks = dock.session.masks
+    assert masks.liver.data[masks.tumour.data > 0].all()
+    assert set(np.unique(masks.liver.data)) == {0, 1}
+    box = tuple(slice(s.start + 1, s.stop - 1) for s in LIVER)
+    assert masks.liver.data[box].all()
