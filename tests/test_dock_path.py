@@ -99,12 +99,34 @@ def test_every_edited_voxel_survives_to_the_file(dock, qtbot, tmp_path):
     assert (written[erased[1] & ~tumour] == 0).all()
     assert (written[lesion[1]] == 2).all()
 
-    with qtbot.waitSignal(dock.compare.reading.done, timeout=20_000):
+    with qtbot.waitSignal(dock.compare.opener.slot.done, timeout=20_000):
         dock.compare.open_truth(path)
     with qtbot.waitSignal(dock.compare.slot.done, timeout=20_000):
         dock.compare.run.click()
     assert dock.compare.measures.liver.as_dict()["dice"] == 1.0
     assert dock.compare.measures.tumour.as_dict()["dice"] == 1.0
+
+
+def test_masks_of_an_earlier_sitting_are_taken_up_and_kept(dock, qtbot, tmp_path):
+    segment(qtbot, dock)
+    stroke(qtbot, dock, "liver", "erase", (AT, 20, 24), (AT, 20, 30))
+    path = tmp_path / "earlier.nii.gz"
+    with qtbot.waitSignal(dock.export.slot.done, timeout=20_000):
+        dock.export.save_labels(path)
+    masks = dock.session.masks
+    liver, tumour = masks.liver.data.copy(), masks.tumour.data.copy()
+    dock.correct.discard_all()
+    assert (masks.liver.data != liver).any()
+
+    with qtbot.waitSignal(dock.correct.opener.opened, timeout=20_000):
+        dock.correct.open_saved_masks(path)
+    np.testing.assert_array_equal(masks.liver.data, liver)
+    segment(qtbot, dock)
+    move(qtbot, dock, "liver", 5)
+    move(qtbot, dock, "tumour", 5)
+    np.testing.assert_array_equal(masks.liver.data, liver)
+    np.testing.assert_array_equal(masks.tumour.data > 0, tumour > 0)
+    assert "Edited by hand" in dock.correct.edited.text()
 
 
 def test_undo_after_a_threshold_gives_the_current_decision(dock, qtbot):

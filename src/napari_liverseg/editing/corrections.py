@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_liverseg.core.box import bounding_box
+from napari_liverseg.core.segmentation import TUMOUR
 from napari_liverseg.editing.patch import Patch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    import numpy as np
     from numpy.typing import NDArray
 
+    from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.editing.edited import EditedVoxels
 
 
@@ -62,6 +66,37 @@ class Corrections:
     def count(self) -> int:
         """Number of edited voxels in all masks."""
         return sum(mask.edited.count for mask in self.masks.values())
+
+
+def corrections_from(
+    segmentation: Segmentation, saved_at: datetime, reach_mm: float = 20.0
+) -> Corrections:
+    """Return finished masks as corrections, so that no model changes them.
+
+    Every voxel of the masks, and all around them within `reach_mm`, becomes
+    the user's, background included.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Masks of an earlier sitting.
+    saved_at : datetime
+        With a time zone.
+    reach_mm : float
+        Margin of the box that is claimed, in mm.
+    """
+    spacing = segmentation.geometry.spacing_mm
+    margin = math.ceil(reach_mm / min(spacing))
+    box = bounding_box(segmentation.labels, margin)
+    if box is None:
+        return Corrections(segmentation.geometry.shape, saved_at, {})
+    labels = segmentation.labels[box]
+    patch = Patch.pack(box, np.ones(labels.shape, np.bool_))
+    masks = {
+        "liver": MaskCorrections(patch, (labels > 0).astype(np.uint8).ravel()),
+        "tumour": MaskCorrections(patch, (labels == TUMOUR).astype(np.uint8).ravel()),
+    }
+    return Corrections(segmentation.geometry.shape, saved_at, masks)
 
 
 def corrections_of(

@@ -8,20 +8,18 @@ import re
 import zipfile
 import zlib
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import platformdirs
 
+from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.editing.corrections import Corrections, MaskCorrections
 from napari_liverseg.editing.patch import Patch
 
 if TYPE_CHECKING:
-    from napari_liverseg.core.box import Box
+    from pathlib import Path
 
-DATA_FOLDER = "NAPARI_LIVERSEG_DATA"
-"""Environment variable that names another folder for the user's data."""
+    from napari_liverseg.core.box import Box
 
 KEPT_VERSIONS = 20
 FORMAT = 1
@@ -37,11 +35,8 @@ def journal_folder(series_key: str) -> Path:
     series_key : str
         `CTVolume.series_key`, a digest without a patient's name.
     """
-    root = os.environ.get(DATA_FOLDER) or platformdirs.user_data_dir(
-        "napari-liverseg", appauthor=False
-    )
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", series_key).strip(".") or "unnamed"
-    return Path(root) / "recovery" / safe
+    return data_folder() / "recovery" / safe
 
 
 class Journal:

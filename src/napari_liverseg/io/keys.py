@@ -6,14 +6,15 @@ import contextlib
 import hashlib
 import os
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import platformdirs
+
+from napari_liverseg.core.data_folder import data_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -74,7 +75,7 @@ def _digest(parts: Iterable[bytes | memoryview], secret: bytes) -> str:
 
 def _secret() -> bytes | None:
     """Return this installation's secret, made at first need; None where impossible."""
-    folder = Path(platformdirs.user_data_dir("napari-liverseg", appauthor=False))
+    folder = data_folder()
     path = folder / SECRET_FILE
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,8 @@ LESION_ROWS = (
     ("recall_any", "Lesion recall (any overlap)"),
 )
 DIGITS = {"": 3, "mm": 2, "ml": 1}
+WHOLE_FROM_ML = 9.95
+"""Volumes from here on are shown without decimals."""
 
 
 @dataclass(frozen=True)
@@ -161,4 +163,5 @@ def _cell(value: float | None, unit: str, note: str = "") -> Cell:
         return Cell(None, UNDEFINED, note)
     if isinstance(value, int):
         return Cell(value, str(value))
-    return Cell(value, f"{value:.{DIGITS[unit]}f}")
+    digits = 0 if unit == "ml" and value >= WHOLE_FROM_ML else DIGITS[unit]
+    return Cell(value, f"{value:.{digits}f}")

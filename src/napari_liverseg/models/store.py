@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.spec import (
     SPEC_FILE,
@@ -33,7 +32,7 @@ def user_folder() -> Path:
     chosen = os.environ.get(MODELS_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
-    return platformdirs.user_data_path("napari-liverseg", appauthor=False) / "models"
+    return data_folder() / "models"
 
 
 def list_models() -> tuple[ModelSpec, ...]:

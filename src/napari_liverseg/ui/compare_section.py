@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QMessageBox
+from qtpy.QtWidgets import QComboBox, QHBoxLayout
 
-from napari_liverseg.core.errors import GeometryMismatchError, LiversegError
+from napari_liverseg.core.errors import LiversegError
 from napari_liverseg.measure.case import measure_case
 from napari_liverseg.measure.table import as_csv, as_rows
 from napari_liverseg.ui.button import allow, primary_button, quiet_button
 from napari_liverseg.ui.job import JobSlot
-from napari_liverseg.ui.mapping_dialog import MappingDialog
+from napari_liverseg.ui.label_map_opener import LabelMapOpener
 from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.measures_table import MeasuresTable
 from napari_liverseg.ui.message import copy_text
 from napari_liverseg.ui.progress_row import ProgressRow
 from napari_liverseg.ui.section import Section
-from napari_liverseg.ui.truth_file import ForeignValuesError, read_truth
 from napari_liverseg.ui.truth_layer import show_truth, truth_candidates, truth_from
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from napari.layers import Layer
 
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.measure.case import CaseMeasures
     from napari_liverseg.ui.session import Session
-
-FILES = "Label maps (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd);;All files (*)"
 
 
 class CompareSection(Section):
@@ -44,11 +40,9 @@ class CompareSection(Section):
         self._session = session
         self.measures: CaseMeasures | None = None
         self._case: CTVolume | None = None
-        self._path: Path | None = None
-        self._values: Mapping[int, int] | None = None
-        self.reading = JobSlot("Reading the truth", self)
-        self.reading.done.connect(self._on_truth)
-        self.reading.failed.connect(self._on_unread)
+        self.opener = LabelMapOpener(session, self, "Reading the truth")
+        self.opener.opened.connect(self._on_truth)
+        self.opener.failed.connect(partial(self.messages.show_error, "read"))
         self.slot = JobSlot("Comparing", self)
         self.slot.done.connect(self._on_done)
         self.slot.failed.connect(lambda error: self.messages.show_error("run", error))
@@ -60,7 +54,7 @@ class CompareSection(Section):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.from_file = quiet_button(
-            "From file…", "A label map: NIfTI, NRRD or MHA", self._ask_file
+            "From file…", "A label map: NIfTI, NRRD or MHA", self._ask_truth
         )
         self.run = primary_button("Compare", "", self.compare)
         self.table = MeasuresTable()
@@ -78,7 +72,7 @@ class CompareSection(Section):
         self.add(row)
         for widget in (
             self.run,
-            ProgressRow(self.reading),
+            ProgressRow(self.opener.slot),
             ProgressRow(self.slot),
             self.messages,
             self.table,
@@ -86,31 +80,10 @@ class CompareSection(Section):
         ):
             self.add(widget)
 
-    def open_truth(
-        self,
-        path: Path,
-        *,
-        resample: bool = False,
-        values: Mapping[int, int] | None = None,
-    ) -> None:
-        """Read a label map in the background and outline it as the truth.
-
-        Parameters
-        ----------
-        path : Path
-        resample : bool
-            Bring it to the CT's grid by nearest neighbour.
-        values : mapping of int to int, optional
-            What its values mean.
-        """
-        if self._session.volume is None:
-            return
-        self._path, self._values = path, values
-        self._case = self._session.volume
+    def open_truth(self, path: Path) -> None:
+        """Read a label map in the background and outline it as the truth."""
         self.messages.clear_all()
-        self.reading.start(
-            partial(read_truth, path, self._case, resample=resample, values=values)
-        )
+        self.opener.open(path)
 
     def compare(self) -> None:
         """Measure the masks against the chosen truth in the background."""
@@ -130,7 +103,7 @@ class CompareSection(Section):
 
     def close_down(self) -> None:
         """Take no more notice of what is being read or measured."""
-        self.reading.drop()
+        self.opener.slot.drop()
         self.slot.drop()
 
     def refresh(self) -> None:
@@ -156,35 +129,17 @@ class CompareSection(Section):
         self.table.setVisible(self.measures is not None)
         self.copy.setVisible(self.measures is not None)
 
-    def _ask_file(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Open the truth", "", FILES)
-        if name:
-            self.open_truth(Path(name))
+    def _ask_truth(self) -> None:
+        self.messages.clear_all()
+        self.opener.ask()
 
     def _on_truth(self, truth: Segmentation) -> None:
         volume = self._session.volume
-        if volume is None or volume is not self._case:
+        if volume is None:
             return
         layer = show_truth(self._session.viewer, volume, truth)
         self.refresh()
         self.truth.setCurrentIndex(self.truth.findData(layer))
-
-    def _on_unread(self, error: Exception) -> None:
-        path = self._path
-        if isinstance(error, ForeignValuesError) and path is not None:
-            mapping = MappingDialog.ask(error.values, self)
-            if mapping:
-                self.open_truth(path, values=mapping)
-        elif isinstance(error, GeometryMismatchError) and path is not None:
-            if self._wants_resampling(error):
-                self.open_truth(path, resample=True, values=self._values)
-        else:
-            self.messages.show_error("read", error)
-
-    def _wants_resampling(self, error: GeometryMismatchError) -> bool:
-        question = f"{error.found}\n\nBring it to the CT's voxels by nearest neighbour?"
-        answer = QMessageBox.question(self, "Another grid", question)
-        return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _on_done(self, measures: CaseMeasures) -> None:
         if self._case is not self._session.volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,21 @@ from qtpy.QtWidgets import (
     QSlider,
 )
 
+from napari_liverseg.core.errors import CaseError
+from napari_liverseg.editing.corrections import corrections_from
 from napari_liverseg.ui import figures
 from napari_liverseg.ui.button import allow, quiet_button
+from napari_liverseg.ui.label_map_opener import LabelMapOpener
 from napari_liverseg.ui.line import Line
 from napari_liverseg.ui.message import Message
 from napari_liverseg.ui.outline import Outlines
+from napari_liverseg.ui.progress_row import ProgressRow
 from napari_liverseg.ui.section import Section
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.ui.mask_layer import MaskLayer
     from napari_liverseg.ui.session import Session
 
@@ -36,6 +44,8 @@ TOOLS = (
 )
 NO_CASE = "Open a CT first"
 NO_EDITS = "Nothing is edited yet"
+CONTINUE = "Continue from saved masks…"
+CONTINUE_TIP = "Open a label map that you exported earlier; all of it counts as edited"
 
 
 class CorrectSection(Section):
@@ -79,6 +89,12 @@ class CorrectSection(Section):
         for widget in (self.undo, self.redo, self.discard):
             row.addWidget(widget)
         self.add(row)
+        self.opener = LabelMapOpener(session, self, "Reading saved masks")
+        self.opener.opened.connect(self._on_saved_masks)
+        self.opener.failed.connect(partial(self.messages.show_error, "read"))
+        self.resume = quiet_button(CONTINUE, "", self._ask_saved_masks)
+        self.add(self.resume)
+        self.add(ProgressRow(self.opener.slot))
         self.edited = Line()
         self.add(self.edited)
         self.add(Line("Hold H to hide the masks. All keys: F1."))
@@ -114,6 +130,7 @@ class CorrectSection(Section):
 
     def close_down(self) -> None:
         """Stop following the viewer."""
+        self.opener.slot.drop()
         self._active.disconnect(self._show_tool)
         self.outlines.close()
 
@@ -128,6 +145,7 @@ class CorrectSection(Section):
         layers = list(masks) if masks else []
         can_undo = any(layer.edits.next_undo for layer in layers)
         can_redo = any(layer.edits.next_redo for layer in layers)
+        allow(self.resume, reason, CONTINUE_TIP)
         allow(self.undo, "" if can_undo else "No stroke to undo", "Ctrl+Z")
         allow(self.redo, "" if can_redo else "No stroke to redo", "Ctrl+Shift+Z")
         self._show_counts(counts)
@@ -150,6 +168,7 @@ class CorrectSection(Section):
 
     def _on_case(self) -> None:
         self._last = None
+        self.opener.slot.drop()
         masks, recovery = self._session.masks, self._session.recovery
         self.messages.clear_all()
         if masks is None or recovery is None:
@@ -198,6 +217,36 @@ class CorrectSection(Section):
             if getattr(layer.edits, wanted) is not None:
                 getattr(layer, way)()
                 return
+
+    def open_saved_masks(self, path: Path) -> None:
+        """Read a label map in the background and go on correcting it."""
+        self.messages.clear_all()
+        self.opener.open(path)
+
+    def _ask_saved_masks(self) -> None:
+        masks = self._session.masks
+        if masks is not None and any(layer.edits.count for layer in masks):
+            question = (
+                "Put saved masks in the place of the present corrections? "
+                "These stay in the journal, but undo does not bring them back."
+            )
+            answer = QMessageBox.question(self, "Saved masks", question)
+            if answer != QMessageBox.StandardButton.Yes:
+                return
+        self.messages.clear_all()
+        self.opener.ask()
+
+    def _on_saved_masks(self, saved: Segmentation) -> None:
+        if not saved.labels.any():
+            found = "The label map is empty."
+            error = CaseError(found, "Choose the one that you exported.")
+            self.messages.show_error("read", error)
+            return
+        masks = self._session.show_layers()
+        masks.restore(corrections_from(saved, datetime.now(UTC)))
+        volumes = masks.volumes()
+        found = figures.masks(volumes.liver_ml, volumes.lesions, volumes.tumour_ml)
+        self.messages.show_message("read", Message(f"Saved masks opened: {found}."))
 
     def _ask_discard(self) -> None:
         question = (

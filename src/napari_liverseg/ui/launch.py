@@ -64,7 +64,7 @@ def demo(out: Path) -> None:
     _finish(dock, dock.case.slot, lambda: dock.case.open(sample_ct_path()))
     _finish(dock, dock.segment.slot, dock.segment.segment)
     truth = dock.compare
-    _finish(dock, truth.reading, lambda: truth.open_truth(sample_truth_path()))
+    _finish(dock, truth.opener.slot, lambda: truth.open_truth(sample_truth_path()))
     _finish(dock, truth.slot, truth.compare)
     _finish(
         dock, dock.export.slot, lambda: dock.export.save_labels(labels, overwrite=True)

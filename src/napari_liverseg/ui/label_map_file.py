@@ -1,4 +1,4 @@
-"""Ground truth from a file, with a question where its values are foreign."""
+"""A label map read for a case, in words where its values are foreign."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ForeignValuesError(CaseError):
         super().__init__(refusal.found, refusal.next_step)
 
 
-def read_truth(
+def read_for_case(
     path: Path,
     volume: CTVolume,
     on_progress: OnProgress,
@@ -66,7 +66,7 @@ def read_truth(
     ForeignValuesError
         It holds values that nobody has named.
     """
-    on_progress(0, 1, "Reading the truth")
+    on_progress(0, 1, "Reading the label map")
     try:
         return read_label_map(path, volume, resample=resample, values=values)
     except CaseError as refusal:
