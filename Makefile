@@ -32,8 +32,8 @@ lint: $(READY) ## style, types, import contracts, manifest, spelling
 bench: $(READY) ## speed, as ratios with a correctness gate
 	$(SCREEN) $(BIN)/python -m benchmarks
 
-evaluate: $(READY) ## the starter model on phantoms of unseen seeds
-	$(BIN)/python -m benchmarks.starter
+evaluate: $(READY) ## the starter model on phantoms of unseen seeds; DATA=folder adds a public CT
+	$(BIN)/python -m benchmarks.starter $(if $(DATA),--data $(DATA))
 
 train-starter: $(READY) ## train the bundled starter model again; DATA=folder adds public cases
 	# One BLAS thread a sampler: more only fight the network for the cores.
