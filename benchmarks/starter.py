@@ -24,7 +24,7 @@ from napari_liverseg.synthesis.phantom import make_phantom
 if TYPE_CHECKING:
     from napari_liverseg.core.segmentation import Segmentation
 
-SEEDS = (90_001, 90_002, 90_003, 90_004, 90_005, 90_006)
+SEEDS = (70_001, 70_002, 70_003, 70_004, 70_005, 70_006)
 SHAPE, SPACING_MM = (96, 190, 230), (2.5, 1.8, 1.8)
 RESULT = Path(__file__).parent / "results" / "starter.json"
 MODEL_MADE_LIVER = 5

@@ -79,6 +79,14 @@ def test_phantom_has_the_size_and_the_densities_of_an_abdomen(phantom):
     assert phantom.volume.geometry.matches(phantom.truth.geometry)
 
 
+def test_the_truth_has_its_volume_whatever_the_slices():
+    thin = make_phantom(5, (200, 50, 60), (1.25, 6.0, 6.0)).truth.liver_ml
+    for thickness in (2.5, 3.125, 5.0):
+        shape = (round(250 / thickness), 50, 60)
+        thick = make_phantom(5, shape, (thickness, 6.0, 6.0)).truth.liver_ml
+        assert thick == pytest.approx(thin, rel=0.01)
+
+
 def test_tumours_differ_from_the_liver_around_them(phantom):
     hu, labels = phantom.volume.hu.astype(float), phantom.truth.labels
     darker = np.median(hu[labels == 2]) - np.median(hu[labels == 1])

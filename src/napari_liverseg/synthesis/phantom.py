@@ -91,7 +91,8 @@ def make_phantom(
     Phantom
     """
     rng = np.random.default_rng((seed, 20_240))
-    fine = max(1, int(np.ceil(spacing_mm[0] / FINE_SLICE_MM)))
+    # An odd number of sub-slices has a majority; ties would thin the truth.
+    fine = int(np.ceil(spacing_mm[0] / FINE_SLICE_MM)) // 2 * 2 + 1
     axes = _body_axes(shape, spacing_mm, fine)
     tissues = _draw_until_large_enough(axes, rng)
     palette = draw_palette(rng, phase)

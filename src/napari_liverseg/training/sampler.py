@@ -39,7 +39,7 @@ class Sources:
     """
 
     folder: Path | None
-    shares: tuple[float, float, float] = (0.3, 0.1, 0.6)
+    shares: tuple[float, float, float] = (0.2, 0.06, 0.74)
     variants: int = 12
     phantom_pool: int = 16
     samples_per_phantom: int = 6

@@ -211,7 +211,7 @@ def main(
             help="Folder with abdomen-3mm/ and atlas/; phantoms alone without."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 5200,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 5900,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of network, phantoms and samples.")] = 7,
     bf16: Annotated[
