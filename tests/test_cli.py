@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import io_cases
 from cli_cases import SHAPE, SPACING, phantom_ct, refused, run_process, write_nifti
+from dicom_factory import Style, write_series
 from napari_liverseg import __version__
 from napari_liverseg.cli import main, viewer
 from tiny_model import write_threshold_model
@@ -101,6 +104,57 @@ def test_unforeseen_errors_are_a_sentence_unless_debugged(monkeypatch, capsys, c
     for words in (["--debug", "inspect", str(ct)], ["inspect", str(ct), "--debug"]):
         with pytest.raises(ZeroDivisionError):
             main(words)
+
+
+def test_lack_of_memory_is_a_sentence_unless_debugged(monkeypatch, capsys, ct):
+    def greedy(path):
+        return np.empty(2**60, np.uint8)  # more than any machine has
+
+    monkeypatch.setattr("napari_liverseg.io.scan.list_series", greedy)
+    assert main(["inspect", str(ct)]) == 1
+    said = refused(capsys)
+    assert "not enough memory" in said
+    assert "Close other programs" in said
+    assert "--debug" not in said
+    with pytest.raises(MemoryError):
+        main(["inspect", str(ct), "--debug"])
+
+
+@pytest.mark.parametrize("command", ["inspect", "segment"])
+def test_errors_of_the_system_name_no_path(command, tmp_path, capsys):
+    folder = tmp_path / "DOE_JANE"
+    folder.mkdir()
+    # A name that the system refuses with an error that quotes the whole path.
+    words = [command, str(folder / f"{'x' * 300}.nii")]
+    out = ["-o", str(tmp_path / "out")] if command == "segment" else []
+    assert main([*words, *out]) == 1
+    assert "DOE_JANE" not in refused(capsys)
+
+
+def test_unforeseen_words_name_no_path(monkeypatch, capsys, ct):
+    def broken(path):
+        raise RuntimeError(f"sitk::ERROR: could not read {path}")
+
+    monkeypatch.setattr("napari_liverseg.io.scan.list_series", broken)
+    assert main(["inspect", str(ct)]) == 1
+    said = refused(capsys)
+    assert "RuntimeError" in said
+    assert str(ct.parent) not in said
+
+
+def test_inspect_names_the_option_of_a_decision(tmp_path, capsys):
+    write_series(tmp_path, io_cases.ct(), io_cases.GRID, Style(lean_mm=0.5))
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "(gantry-tilt; --decision resample)" in capsys.readouterr().out
+
+
+def test_inspect_tells_files_of_one_name_apart(tmp_path, capsys):
+    for patient in ("p1", "p2"):
+        (tmp_path / patient).mkdir()
+        write_nifti(tmp_path / patient / "ct.nii.gz", phantom_ct())
+    assert main(["inspect", str(tmp_path), "--json"]) == 0
+    series = json.loads(capsys.readouterr().out)["series"]
+    assert {s["uid"] for s in series} == {"p1/ct.nii.gz", "p2/ct.nii.gz"}
 
 
 def test_inspect_json(ct, capsys):

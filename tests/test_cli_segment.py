@@ -13,7 +13,9 @@ import time
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
+import io_cases
 import measure_oracle
 from cli_cases import (
     SPACING,
@@ -23,6 +25,8 @@ from cli_cases import (
     refused,
     write_nifti,
 )
+from dicom_factory import Style, write_series
+from io_cases import GRID
 from napari_liverseg.cli import main
 from tiny_model import write_random_model, write_threshold_model
 
@@ -117,6 +121,64 @@ def test_a_refused_ct_leaves_no_folder(model, tmp_path, capsys):
     assert not (tmp_path / "a").exists()
 
 
+def test_warnings_of_the_intake_reach_the_user(model, tmp_path, capsys):
+    grey = ((phantom_ct() + 1000) // 5).clip(0, 255).astype(np.uint8)
+    path = tmp_path / "gr\x1b[31mey.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
+    out = tmp_path / "out"
+    words = ["segment", str(path), "-o", str(out), "--model", str(model)]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    (line,) = [line for line in said.splitlines() if "8-bit" in line]
+    assert line.startswith("Warning: ")
+    assert "Open the original CT" in line
+    assert "\x1b" not in said
+    (problem,) = json.loads((out / "report.json").read_text())["problems"]
+    assert problem == {"code": "not-hounsfield", "severity": "warning"}
+
+
+@pytest.mark.parametrize(
+    ("style", "options"),
+    [
+        (Style(lean_mm=0.5), "--decision resample"),
+        (Style(repeat=(4,)), "--decision keep-first"),
+        (Style(repeat=(4,), lean_mm=0.5), "--decision keep-first --decision resample"),
+    ],
+)
+def test_a_decision_is_named_as_its_option_and_works(
+    style, options, model, tmp_path, capsys
+):
+    write_series(tmp_path / "ct", io_cases.ct(), GRID, style)
+    words = ["segment", str(tmp_path / "ct"), "-o", str(tmp_path / "out")]
+    words += ["--model", str(model)]
+    assert main(words) == 1
+    said = refused(capsys)
+    assert said.rstrip().endswith(f"Add {options}.")
+    assert said.count("Add --decision") == 1
+    assert main([*words, *options.split()]) == 0
+
+
+def test_an_error_that_no_decision_mends_names_none(model, tmp_path, capsys):
+    write_series(tmp_path / "ct", io_cases.ct(), GRID, Style(drop=(3,), repeat=(5,)))
+    words = ["segment", str(tmp_path / "ct"), "-o", str(tmp_path / "out")]
+    assert main([*words, "--model", str(model)]) == 1
+    assert "--decision" not in refused(capsys)
+
+
+def test_several_series_are_listed_with_what_each_needs(model, tmp_path, capsys):
+    small = Style(series_uid="1.2.4", description="Premonitoring", prefix="P")
+    write_series(tmp_path / "ct", io_cases.ct(), GRID, Style(lean_mm=0.5))
+    write_series(tmp_path / "ct", io_cases.ct()[:4], GRID, small)
+    words = ["segment", str(tmp_path / "ct"), "-o", str(tmp_path / "out")]
+    words += ["--model", str(model)]
+    assert main(words) == 1
+    said = refused(capsys)
+    assert "1.2.4: Premonitoring" in said
+    assert "needs a decision: The gantry was tilted" in said
+    assert said.count("--series UID") == said.count("--decision resample") == 1
+    assert main([*words, "--series", "1.2.4"]) == 0
+
+
 def test_unknown_model_and_output_in_the_way(ct, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["segment", str(ct), "-o", str(out), "--model", "none-such"]) == 1
@@ -130,6 +192,7 @@ def test_unknown_model_and_output_in_the_way(ct, tmp_path, capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path):
     big = np.full((60, 150, 170), 40, np.int16)
+    big[0, 0, 0] = -1000  # some air, or the intake check warns
     path = write_nifti(tmp_path / "big.nii.gz", big)
     slow = write_random_model(tmp_path / "slow", spacing_mm=(2.0, 1.0, 1.0))
     out = tmp_path / "out"

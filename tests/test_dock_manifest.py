@@ -15,6 +15,7 @@ from npe2 import PluginManager, PluginManifest
 from dock_case import hounsfield, labels, open_case, write_image
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.problem import Problem
+from napari_liverseg.io.scan import list_series
 from napari_liverseg.io.series import SeriesInfo
 from napari_liverseg.ui import reader
 from napari_liverseg.ui.mapping_dialog import MappingDialog
@@ -128,6 +129,17 @@ def _series(uid, *problems, suggested=False):
 TILT = Problem("gantry-tilt", "error", "The gantry is tilted.", "resample")
 LOST = Problem("missing-slices", "error", "Slices are missing.")
 NOTE = Problem("thickness-differs", "note", "Spacing is 2 mm.")
+
+
+@pytest.mark.gui
+def test_files_of_one_name_look_different_in_the_list(qtbot, tmp_path):
+    for patient in ("p1", "p2"):
+        (tmp_path / patient).mkdir()
+        write_image(tmp_path / patient / "ct.nii.gz", hounsfield())
+    dialog = SeriesDialog(list_series(tmp_path))
+    qtbot.addWidget(dialog)
+    names = {dialog.table.item(row, 0).text() for row in range(2)}
+    assert {name.split("/")[0] for name in names} == {"p1", "p2"}
 
 
 @pytest.mark.gui

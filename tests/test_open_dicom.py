@@ -14,6 +14,7 @@ from napari_liverseg.core.geometry import Geometry
 from napari_liverseg.io.headers import read_headers
 from napari_liverseg.io.open import SeveralSeriesError, open_ct
 from napari_liverseg.io.pixels import load_hu
+from napari_liverseg.io.series import UndecidedError
 
 TURNS = [
     ((0, 1, 2), (False, False, False)),
@@ -162,6 +163,66 @@ def test_the_user_chooses_among_several_series(tmp_path):
     assert open_ct(tmp_path, "1.2.99").description == "arterial"
     with pytest.raises(CaseError, match="holds no series '7'"):
         open_ct(tmp_path, "7")
+
+
+PREMONITORING = Style(series_uid="1.2.4", description="Premonitoring", prefix="P")
+VENOUS = "Portal venous 3mm"
+
+
+@pytest.mark.parametrize(
+    ("style", "told"),
+    [
+        (Style(drop=(3,), description=VENOUS), "cannot be opened: Slices are missing"),
+        (Style(lean_mm=0.5, description=VENOUS), "needs a decision: The gantry"),
+        (Style(repeat=(4,), description=VENOUS), "needs a decision: 1 of 8"),
+    ],
+)
+def test_a_refused_ct_is_not_passed_over_for_a_small_one(tmp_path, style, told):
+    write_series(tmp_path, ct(), GRID, style)
+    write_series(tmp_path, ct()[:4], GRID, PREMONITORING)
+    with pytest.raises(SeveralSeriesError) as error:
+        open_ct(tmp_path)
+    text = str(error.value)
+    assert "2 series" in text
+    assert text.index("Premonitoring") < text.index(VENOUS) < text.index(told)
+    assert open_ct(tmp_path, "1.2.4").hu.shape[0] == 4
+
+
+def test_a_ct_that_jumps_sideways_is_not_passed_over(tmp_path):
+    files = write_series(tmp_path, ct(), GRID, Style(description=VENOUS))
+    for path in files[4:]:
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient[0] += 12
+        dataset.save_as(path)
+    write_series(tmp_path, ct()[:4], GRID, PREMONITORING)
+    with pytest.raises(SeveralSeriesError, match="aside of its neighbours"):
+        open_ct(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Style(series_uid="1.2.5", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")),
+        Style(series_uid="1.2.5", modality="MR"),
+        Style(series_uid="1.2.5", drop=(0, 1, 2, 3, 4, 5)),
+        # Bolus tracking: one place, time after time.
+        Style(series_uid="1.2.5", drop=(0, 1, 2, 3, 4, 5), repeat=(6, 6)),
+    ],
+)
+def test_what_is_no_ct_volume_is_passed_over(tmp_path, other):
+    write_series(tmp_path / "a", ct(), GRID, other)
+    write_series(tmp_path / "b", ct(), GRID)
+    assert open_ct(tmp_path).hu.shape == GRID.shape
+
+
+def test_the_only_ct_is_refused_for_its_own_reason(tmp_path):
+    view = Style(series_uid="1.0", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    write_series(tmp_path / "a", ct(), GRID, view)
+    write_series(tmp_path / "b", ct(), GRID, Style(lean_mm=0.5))
+    with pytest.raises(UndecidedError, match=r"^The gantry was tilted") as error:
+        open_ct(tmp_path)
+    assert error.value.decisions == ("resample",)
+    assert open_ct(tmp_path, decisions=["resample"]).decisions == ("resample",)
 
 
 def test_keys_group_patients_and_hide_them(tmp_path):

@@ -1,7 +1,9 @@
 """Volumes in one file open in their place, or are refused in one clear sentence."""
 
+import shutil
 import struct
 import zlib
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +14,7 @@ from io_cases import GRID, codes, ct, oblique, real, turned
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.io.grid import geometry_of, to_image
 from napari_liverseg.io.open import SeveralSeriesError, open_ct
-from napari_liverseg.io.scan import list_series
+from napari_liverseg.io.scan import find_in_folder, list_series
 
 ENDINGS = [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"]
 AFFINE = np.array(
@@ -262,6 +264,68 @@ def test_a_folder_of_volumes_lets_the_user_choose(tmp_path):
     suggested = [s.uid for s in error.value.series if s.suggested]
     assert suggested == ["a.nii.gz"]
     assert open_ct(tmp_path, "a.nii.gz").name == "a"
+
+
+def two_patients(folder):
+    for name, hu in (("p1", ct()), ("p2", ct() + 1)):
+        (folder / name).mkdir(parents=True)
+        write(folder / name / "ct.nii.gz", hu)
+    return folder
+
+
+def test_files_of_one_name_are_told_apart_and_the_chosen_one_opens(tmp_path):
+    folder = two_patients(tmp_path / "study")
+    series = list_series(folder)
+    assert sorted(s.uid for s in series) == ["p1/ct.nii.gz", "p2/ct.nii.gz"]
+    for info in series:
+        assert info.uid in info.description
+        np.testing.assert_array_equal(
+            open_ct(folder, info.uid).hu, open_ct(info.files[0]).hu
+        )
+    with pytest.raises(SeveralSeriesError, match=r"p1/ct\.nii[^$]*p2/ct\.nii"):
+        open_ct(folder)
+    with pytest.raises(CaseError, match=r"holds no series 'ct\.nii\.gz'"):
+        open_ct(folder, "ct.nii.gz")
+
+
+def test_files_of_one_name_in_a_zip_are_told_apart(tmp_path):
+    folder = two_patients(tmp_path / "study")
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+    assert len({s.uid for s in list_series(archive)}) == 2
+    second = open_ct(archive, "p2/ct.nii.gz")
+    np.testing.assert_array_equal(second.hu, ct() + 1)
+
+
+def test_endings_tell_files_of_one_folder_apart(tmp_path):
+    write(tmp_path / "ct.nii")
+    write(tmp_path / "ct.nrrd")
+    assert {s.description for s in list_series(tmp_path)} == {"ct.nii", "ct.nrrd"}
+    (alone,) = list_series(tmp_path / "ct.nrrd")
+    assert (alone.uid, alone.description) == ("ct.nrrd", "ct")
+
+
+def test_a_uid_of_two_series_is_refused_rather_than_guessed(tmp_path, monkeypatch):
+    folder = two_patients(tmp_path / "study")
+    # No listing of ours is like this; the next reader of a format may make one.
+    twins = [
+        replace(s, info=replace(s.info, uid="twin")) for s in find_in_folder(folder)
+    ]
+    monkeypatch.setattr("napari_liverseg.io.open.find_series", lambda _: tuple(twins))
+    with pytest.raises(CaseError, match="2 series called 'twin'"):
+        open_ct(folder, "twin")
+
+
+def test_a_broken_volume_is_not_passed_over_for_the_file_beside_it(tmp_path):
+    write(tmp_path / "labels.nii.gz")
+    (tmp_path / "venous.nii.gz").write_bytes(b"cut short")
+    with pytest.raises(SeveralSeriesError, match="cannot be opened: 'venous"):
+        open_ct(tmp_path)
+
+
+def test_a_picture_beside_the_only_volume_is_passed_over(tmp_path):
+    write(tmp_path / "ct.nii.gz")
+    nifti(tmp_path / "picture.nii", ct().T[..., 0])
+    assert open_ct(tmp_path).name == "ct"
 
 
 def test_listing_a_broken_file_tells_of_it_without_raising(tmp_path):

@@ -20,6 +20,11 @@ from napari_liverseg.core.errors import CancelledError, LiversegError
 DONE, REFUSED, STOPPED = 0, 1, 130
 """Exit codes beside 2, wrong usage, which typer gives."""
 
+NO_MEMORY = (
+    "There is not enough memory. Close other programs, or choose a smaller CT or crop "
+    "this one, and run again."
+)
+
 WINDOWED = ("view", "demo")
 """Commands whose warnings napari shows in its own window."""
 
@@ -134,8 +139,11 @@ def _stopped(sentence: str) -> int:
 
 
 def _unforeseen(error: Exception) -> str:
-    what = str(error).strip().splitlines()
-    said = f": {what[0]}" if what else ""
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    # Words of libraries quote paths, and paths name patients.
+    reason = error.strerror if isinstance(error, OSError) else None
+    said = f": {reason}" if reason else ""
     return (
         f"Something went wrong that should not ({type(error).__name__}{said}). "
         "Run the command again with --debug and report what it prints."

@@ -9,6 +9,7 @@ import typer
 from napari_liverseg.cli.text import printable, times
 
 if TYPE_CHECKING:
+    from napari_liverseg.core.problem import Problem
     from napari_liverseg.io.series import SeriesInfo
 
 
@@ -72,6 +73,13 @@ def describe(series: "SeriesInfo") -> str:
         f"{title} [suggested]" if series.suggested else title,
         f"  uid {series.uid}",
         f"  {', '.join(fact for fact in facts if fact)}",
-        *(f"  {p.severity}: {p.message} ({p.code})" for p in series.problems),
+        *(f"  {p.severity}: {p.message} ({_key(p)})" for p in series.problems),
     ]
     return "\n".join(printable(line) for line in lines)
+
+
+def _key(problem: "Problem") -> str:
+    """Return the code to look a problem up by, and the option that loads it."""
+    if problem.decision is None:
+        return problem.code
+    return f"{problem.code}; --decision {problem.decision}"

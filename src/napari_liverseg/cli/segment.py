@@ -12,11 +12,12 @@ import typer
 from napari_liverseg.cli.outputs import all_or_none
 from napari_liverseg.cli.progress import progress_bar
 from napari_liverseg.cli.report import make_report, peak_memory_mb, say_result
+from napari_liverseg.cli.text import printable
 from napari_liverseg.core.errors import CancelledError, CaseError
 from napari_liverseg.core.probabilities import Thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari_liverseg.core.problem import Decision
     from napari_liverseg.core.volume import CTVolume
@@ -153,6 +154,7 @@ def run(job: Job) -> str:
     with all_or_none(job.output, names, overwrite=job.overwrite) as unfinished:
         model = find_model(job.model) if job.model else default_model()
         volume = open_chosen(job.path, job.series, job.decisions)
+        _say_warnings(volume)
         with progress_bar() as on_progress:
             predictor = Predictor(model, job.device)
             probabilities = predictor.predict(volume, on_progress)
@@ -164,7 +166,7 @@ def run(job: Job) -> str:
         text = json.dumps(report, indent=2, allow_nan=False)
         (unfinished / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
     for note in probabilities.run.notes:
-        typer.echo(note, err=True)
+        typer.echo(printable(note), err=True)
     files = " and ".join(str(job.output / name) for name in names)
     return f"{say_result(report)}\nWrote {files}."
 
@@ -172,7 +174,7 @@ def run(job: Job) -> str:
 def open_chosen(
     path: Path, series: str | None, decisions: "Sequence[Decision]"
 ) -> "CTVolume":
-    """Open a CT; where only the user can choose the series, say how.
+    """Open a CT; where only the user can choose or decide, name the option.
 
     Raises
     ------
@@ -180,10 +182,27 @@ def open_chosen(
         When the CT is refused, or several series could be meant.
     """
     from napari_liverseg.io.open import open_ct
-    from napari_liverseg.io.series import SeveralSeriesError
+    from napari_liverseg.io.series import SeveralSeriesError, UndecidedError
 
     try:
         return open_ct(path, series, decisions)
     except SeveralSeriesError as several:
         found = f"{several.found.rstrip()}\nChoose one of them with --series UID."
-        raise CaseError(found) from several
+        meant = [info for info in several.series if info.may_be_meant]
+        ways = {p.decision for info in meant for p in info.errors if p.decision}
+        step = f"Decide with {_options(sorted(ways), ' or ')}." if ways else ""
+        raise CaseError(found, step) from several
+    except UndecidedError as undecided:
+        step = f"Add {_options(undecided.decisions, ' ')}."
+        raise CaseError(undecided.found, step) from undecided
+
+
+def _options(decisions: "Iterable[Decision]", between: str) -> str:
+    return between.join(f"--decision {decision}" for decision in decisions)
+
+
+def _say_warnings(volume: "CTVolume") -> None:
+    """Say before the long run what the masks cannot be trusted for."""
+    for problem in volume.problems:
+        if problem.severity == "warning":
+            typer.echo(printable(f"Warning: {problem.message}"), err=True)

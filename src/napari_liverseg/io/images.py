@@ -90,16 +90,24 @@ def read_image(path: Path) -> StoredImage:
     return StoredImage(voxels, header.geometry, header.problems)
 
 
-def image_info(path: Path) -> SeriesInfo:
-    """Describe an image file by its header, as a series of its own."""
+def image_info(path: Path, within: Path | None = None) -> SeriesInfo:
+    """Describe an image file by its header, as a series of its own.
+
+    Parameters
+    ----------
+    path : Path
+    within : Path or None
+        The folder that was opened: files of one name in the folders inside it are
+        told apart by their path from there. None: the file itself was opened.
+    """
     header = image_header(path)
     shape, spacing = (0, 0, 0), (0.0, 0.0, 0.0)
     if header.geometry:
         turned, _ = reorient_to_lps(header.geometry)
         shape, spacing = turned.shape, turned.spacing_mm
     return SeriesInfo(
-        uid=path.name,
-        description=stem(path),
+        uid=path.relative_to(within).as_posix() if within else path.name,
+        description=path.relative_to(within).as_posix() if within else stem(path),
         modality="",
         shape=shape,
         spacing_mm=spacing,

@@ -18,7 +18,7 @@ from napari_liverseg.io.hounsfield import as_hu, hounsfield_problems
 from napari_liverseg.io.images import read_image
 from napari_liverseg.io.keys import volume_key
 from napari_liverseg.io.scan import find_series
-from napari_liverseg.io.series import SeveralSeriesError
+from napari_liverseg.io.series import SeveralSeriesError, UndecidedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_liverseg.core.problem import Decision
     from napari_liverseg.io.scan import FoundSeries
 
-__all__ = ["SeveralSeriesError", "open_ct"]
+__all__ = ["SeveralSeriesError", "UndecidedError", "open_ct"]
 
 
 def open_ct(
@@ -43,7 +43,9 @@ def open_ct(
         A NIfTI, NRRD/NHDR or MHA/MHD file, one DICOM file of a series, a folder
         of DICOM files (also nested), or a zip of one.
     series : str or None
-        ``uid`` of one of `list_series`; needed where several could be meant.
+        ``uid`` of one of `list_series`; needed where several could be meant, be it
+        that only one of them opens. What is no CT volume, such as a planning view,
+        is passed over.
     decisions : collection of {'resample', 'keep-first'}
         What to do about errors that name a decision. One that is not needed
         changes nothing and is not recorded.
@@ -60,6 +62,8 @@ def open_ct(
         When there is no CT that can be opened: what was found and what to do.
     SeveralSeriesError
         When several series could be meant and `series` names none.
+    UndecidedError
+        When it opens by decisions that `decisions` lacks.
     """
     path = Path(path)
     if is_zip(path):
@@ -84,16 +88,23 @@ def _chosen(
         raise CaseError(text, "Open the folder that holds the DICOM files of the CT.")
     if uid is not None:
         return _openable(_named(found, uid, path), decisions)
-    openable = [s for s in found if s.info.loadable_with(decisions)]
-    if len(openable) > 1:
+    # A CT that was refused may be the one that is meant: opening the series beside
+    # it instead would be a choice that the user never sees.
+    meant = [s for s in found if s.info.may_be_meant]
+    if len(meant) > 1:
         raise SeveralSeriesError(path.name, tuple(s.info for s in found))
-    return openable[0] if openable else _openable(found[0], decisions, len(found))
+    if meant:
+        return _openable(meant[0], decisions)
+    return _openable(found[0], decisions, len(found))
 
 
 def _named(found: tuple[FoundSeries, ...], uid: str, path: Path) -> FoundSeries:
-    for candidate in found:
-        if candidate.info.uid == uid:
-            return candidate
+    named = [candidate for candidate in found if candidate.info.uid == uid]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        text = f"'{path.name}' holds {len(named)} series called '{uid}'."
+        raise CaseError(text, "Open the file or the folder of the one that you mean.")
     text = f"'{path.name}' holds no series '{uid}'."
     listed = ", ".join(s.info.uid for s in found)
     raise CaseError(text, f"It holds: {listed}.")
@@ -112,7 +123,11 @@ def _openable(
     )
     # What cannot be decided about comes first: deciding the rest would not help.
     open_errors.sort(key=lambda p: p.decision is not None)
-    raise CaseError(among + open_errors[0].message)
+    text = among + open_errors[0].message
+    if all(p.decision for p in open_errors):
+        needed = dict.fromkeys(p.decision for p in open_errors if p.decision)
+        raise UndecidedError(text, tuple(needed))
+    raise CaseError(text)
 
 
 def _load(

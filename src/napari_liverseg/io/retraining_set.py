@@ -37,7 +37,8 @@ def add_case(
     Both are written on the CT's source grid: ``imagesTr/ID_0000.nii.gz``,
     ``labelsTr/ID.nii.gz``, and ``dataset.json`` counts them. IDs such as
     ``liver_P001_02`` name the patient by a running number, so that folds can be
-    split by patient; ``cases.json`` keeps keyed digests, never identifiers.
+    split by patient (a CT without a PatientID counts as a patient of its own);
+    ``cases.json`` keeps keyed digests, never identifiers.
     ``dataset.json`` is written last: a case that it does not count is not there.
 
     Parameters

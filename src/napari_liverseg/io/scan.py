@@ -115,7 +115,7 @@ def find_in_folder(folder: Path) -> tuple[FoundSeries, ...]:
     found = _dicom_series(files)
     if not found:
         images = [f for f in files if is_image_file(f)]
-        found = [FoundSeries(image_info(f)) for f in images]
+        found = [FoundSeries(image_info(f, folder)) for f in images]
     return _suggested(found)
 
 
