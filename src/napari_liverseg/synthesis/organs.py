@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def draw_organs(canvas: Canvas, torso: Torso) -> None:
     """Paint bowel, stomach, spleen, liver, kidneys, glands and vessels into a torso."""
-    room = torso.cavity & (canvas.z < torso.dome_mm - canvas.draw(0.5, 3.5))
+    # The liver lies against the diaphragm, which is thinner than a voxel.
+    room = torso.cavity & (canvas.z < torso.dome_mm - canvas.draw(0.0, 1.0))
     room &= canvas.where(Tissue.FAT)
     _bowel(canvas, torso, room)
     _spleen(canvas, torso, room)
