@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_liverseg.editing.corrections import Corrections, corrections_of
+from napari_liverseg.core.geometry import Geometry
+from napari_liverseg.core.segmentation import Segmentation
+from napari_liverseg.editing.corrections import (
+    Corrections,
+    corrections_from,
+    corrections_of,
+)
 from napari_liverseg.editing.edited import HISTORY, EditedVoxels
 from napari_liverseg.editing.merge import block_from, write_around
 from napari_liverseg.editing.patch import Patch, union
@@ -232,3 +238,41 @@ def test_no_edits_are_no_corrections():
     painter.paint(_box(2, 3, 4), 1)
     painter.undo()
     assert corrections_of(painter.data, painter.edits) is None
+
+
+def test_restored_corrections_leave_later_edits():
+    earlier = Painter()
+    earlier.paint(_box(2, 3, 4), 1)
+    found = corrections_of(earlier.data, earlier.edits)
+    painter = Painter()
+    painter.paint(_box(2, 4, 5), 0)
+    found.write(painter.data, painter.edits)
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[_box(2, 3, 4)] = 1
+    expected[_box(2, 4, 5)] = 0
+    np.testing.assert_array_equal(painter.data, expected)
+    assert painter.edits.count == np.count_nonzero(painter.edits.mask) == 9 + 9 - 4
+
+
+def test_finished_masks_claim_the_whole_volume():
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[_box(2, 3, 4)] = 1
+    labels[2, 4, 5] = 2
+    found = corrections_from(Segmentation(labels, Geometry(SHAPE)), datetime.now(UTC))
+    assert found.count == 2 * labels.size
+    for mask, expected in (("liver", labels > 0), ("tumour", labels == 2)):
+        data, edits = np.ones(SHAPE, np.uint8), EditedVoxels(SHAPE)
+        found.masks[mask].write(data, edits)
+        np.testing.assert_array_equal(data, expected)
+        assert edits.mask.all()
+        again = corrections_of(data, edits)
+        np.testing.assert_array_equal(again.values, data.ravel())
+        np.testing.assert_array_equal(again.edited.mask, edits.mask)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9])
+def test_a_full_patch_is_every_voxel(size):
+    box = (slice(1, 2), slice(0, 1), slice(3, 3 + size))
+    patch = Patch.full(box)
+    assert patch.mask.all()
+    assert patch.mask.size == patch.count == size

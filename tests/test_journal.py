@@ -92,3 +92,39 @@ def test_folder_follows_the_environment_and_stays_inside(tmp_path, monkeypatch):
     assert inside.is_relative_to(tmp_path / "recovery")
     monkeypatch.delenv("NAPARI_LIVERSEG_DATA")
     assert "napari-liverseg" in str(journal_folder("ab12"))
+
+
+def test_what_a_sitting_left_outlives_any_number_of_versions(tmp_path):
+    first = Journal(tmp_path, kept=3)
+    first.write(_corrections(2))
+    first.write(_corrections(3))
+    second = Journal(tmp_path, kept=3)
+    second.set_aside()
+    for _ in range(5):
+        second.write(_corrections(6))
+    assert _first_column(second.latest()) == 3
+    third = Journal(tmp_path, kept=3)
+    third.set_aside()
+    assert _first_column(third.offered()) == 6
+    third.answer()
+    assert _first_column(third.offered()) == 3
+    third.answer()
+    assert third.offered() is third.latest() is None
+
+
+def test_an_offer_falls_back_to_a_readable_version(tmp_path):
+    journal = Journal(tmp_path)
+    journal.write(_corrections(2))
+    newest = journal.write(_corrections(6))
+    journal.set_aside()
+    (moved,) = (tmp_path / "offered").glob(f"*/{newest.name}")
+    moved.write_bytes(b"no zip")
+    assert _first_column(journal.offered()) == 2
+
+
+def test_undone_corrections_are_not_set_aside(tmp_path):
+    journal = Journal(tmp_path)
+    journal.write(_corrections(2))
+    journal.write(Corrections(SHAPE, NOW, {}))
+    journal.set_aside()
+    assert journal.offered() is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,10 +37,18 @@ class MaskCorrections:
     values: NDArray[np.uint8]
 
     def write(self, data: NDArray[np.uint8], edited: EditedVoxels) -> None:
-        """Put the values into `data` and claim their voxels in `edited`."""
-        mask = self.edited.mask
-        data[self.edited.box][mask] = self.values
-        edited.claim(self.edited.box, mask)
+        """Put the values into `data` and claim their voxels in `edited`.
+
+        Voxels that `edited` holds already keep their value: what was edited
+        later is worth more.
+        """
+        box, mask = self.edited.box, self.edited.mask
+        free = mask & ~edited.mask[box]
+        if free.all():  # a whole volume: ten times faster than by mask
+            data[box] = self.values.reshape(free.shape)
+        else:
+            data[box][free] = self.values[free[mask]]
+        edited.claim(box, free)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +75,11 @@ class Corrections:
         return sum(mask.edited.count for mask in self.masks.values())
 
 
-def corrections_from(
-    segmentation: Segmentation, saved_at: datetime, reach_mm: float = 20.0
-) -> Corrections:
+def corrections_from(segmentation: Segmentation, saved_at: datetime) -> Corrections:
     """Return finished masks as corrections, so that no model changes them.
 
-    Every voxel of the masks, and all around them within `reach_mm`, becomes
-    the user's, background included.
+    Every voxel of the volume becomes the user's, background included: a part
+    that a model adds far from the masks would not be in them.
 
     Parameters
     ----------
@@ -82,16 +87,10 @@ def corrections_from(
         Masks of an earlier sitting.
     saved_at : datetime
         With a time zone.
-    reach_mm : float
-        Margin of the box that is claimed, in mm.
     """
-    spacing = segmentation.geometry.spacing_mm
-    margin = math.ceil(reach_mm / min(spacing))
-    box = bounding_box(segmentation.labels, margin)
-    if box is None:
-        return Corrections(segmentation.geometry.shape, saved_at, {})
-    labels = segmentation.labels[box]
-    patch = Patch.pack(box, np.ones(labels.shape, np.bool_))
+    labels = segmentation.labels
+    z, y, x = (slice(0, n) for n in labels.shape)
+    patch = Patch.full((z, y, x))
     masks = {
         "liver": MaskCorrections(patch, (labels > 0).astype(np.uint8).ravel()),
         "tumour": MaskCorrections(patch, (labels == TUMOUR).astype(np.uint8).ravel()),
@@ -114,6 +113,9 @@ def corrections_of(
     outer = edited.box
     if outer is None or edited.count == 0:
         return None
+    if edited.count == edited.mask[outer].size:
+        # Without masks of the volume's size: this follows every stroke.
+        return MaskCorrections(Patch.full(outer), data[outer].flatten())
     inner = bounding_box(edited.mask[outer])
     if inner is None:
         return None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KEPT_VERSIONS = 20
 FORMAT = 1
+OFFERED = "offered"
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 PARTS = ("box", "bits", "count", "values")
 
@@ -41,6 +42,9 @@ def journal_folder(series_key: str) -> Path:
 
 class Journal:
     """Append-only versions of one case's corrections, oldest dropped first.
+
+    What an earlier sitting left is set aside in ``offered/``, one folder a
+    sitting, where no later version pushes it out before it is answered.
 
     Parameters
     ----------
@@ -63,9 +67,8 @@ class Journal:
             The folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        versions = self._versions()
-        number = _number(versions[-1]) + 1 if versions else 1
-        path = self.folder / f"corrections-{number:06d}.npz"
+        number = max(map(_number, (*self._versions(), *self._sittings())), default=0)
+        path = self.folder / f"corrections-{number + 1:06d}.npz"
         unfinished = path.with_suffix(f".{os.getpid()}.part")
         with unfinished.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **_as_arrays(corrections))
@@ -77,31 +80,80 @@ class Journal:
         return path
 
     def latest(self) -> Corrections | None:
-        """Return the newest version that can be read and holds an edit.
+        """Return what is offered, else the newest version that holds an edit.
 
         A newest version without edits means that the user has undone them
         all: then there is nothing to restore.
         """
-        for path in reversed(self._versions()):
-            with contextlib.suppress(*UNREADABLE):
-                corrections = _read(path)
-                return corrections if corrections.count else None
-        return None
+        return self.offered() or _newest(self._versions())
+
+    def offered(self) -> Corrections | None:
+        """Return the newest corrections set aside and not answered yet."""
+        return self._offer()[1]
+
+    def set_aside(self) -> None:
+        """Keep what an earlier sitting left until `answer`, however long.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written.
+        """
+        versions = self._versions()
+        if _newest(versions) is None:
+            return
+        aside = self.folder / OFFERED / f"{_number(versions[-1]):06d}"
+        aside.mkdir(parents=True, exist_ok=True)
+        for path in reversed(versions):
+            path.replace(aside / path.name)
+
+    def answer(self) -> None:
+        """Put away what `offered` returns: it was restored or is not wanted."""
+        sitting, _ = self._offer()
+        if sitting is not None:
+            self._discard(_versions_in(sitting))
+            with contextlib.suppress(OSError):  # it may hold a file of the system's
+                sitting.rmdir()
 
     def discard(self) -> None:
-        """Set all versions aside; only the last discarded ones are kept."""
-        aside = self.folder / "discarded"
-        versions = self._versions()
+        """Put this sitting's versions away; only the last ones put away are kept."""
+        self._discard(self._versions())
+
+    def _discard(self, versions: list[Path]) -> None:
         if not versions:
             return
+        aside = self.folder / "discarded"
         aside.mkdir(exist_ok=True)
-        for old in aside.glob("corrections-*.npz"):
+        for old in _versions_in(aside):
             old.unlink(missing_ok=True)
         for path in versions:
             path.replace(aside / path.name)
 
+    def _offer(self) -> tuple[Path | None, Corrections | None]:
+        for sitting in reversed(self._sittings()):
+            corrections = _newest(_versions_in(sitting))
+            if corrections is not None:
+                return sitting, corrections
+        return None, None
+
     def _versions(self) -> list[Path]:
-        return sorted(self.folder.glob("corrections-*.npz"), key=_number)
+        return _versions_in(self.folder)
+
+    def _sittings(self) -> list[Path]:
+        return sorted((self.folder / OFFERED).glob("[0-9]*"), key=_number)
+
+
+def _versions_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("corrections-*.npz"), key=_number)
+
+
+def _newest(versions: list[Path]) -> Corrections | None:
+    """Return the newest readable version, None when it holds no edit."""
+    for path in reversed(versions):
+        with contextlib.suppress(*UNREADABLE):
+            corrections = _read(path)
+            return corrections if corrections.count else None
+    return None
 
 
 def _number(path: Path) -> int:

@@ -38,6 +38,12 @@ class Patch:
         """Return the patch of the true voxels of `mask`, which fills `box`."""
         return cls(box, np.packbits(mask, axis=None), int(np.count_nonzero(mask)))
 
+    @classmethod
+    def full(cls, box: Box) -> Patch:
+        """Return the patch of every voxel of `box`."""
+        size = int(np.prod([s.stop - s.start for s in box]))
+        return cls(box, np.full((size + 7) // 8, 255, np.uint8), size)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels of the box along ``(z, y, x)``."""

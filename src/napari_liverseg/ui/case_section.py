@@ -22,6 +22,8 @@ from napari_liverseg.ui.series_dialog import Choice, SeriesDialog, needs_choice
 from napari_liverseg.ui.window import PRESETS, Window
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.io.series import SeriesInfo
@@ -38,7 +40,7 @@ class CaseSection(Section):
         super().__init__(1, "Case")
         self._session = session
         self._path: Path | None = None
-        self._ct: object = None
+        self._ct: Layer | None = None
         self.slot = JobSlot("Opening a CT", self)
         self.slot.done.connect(self._on_read)
         self.slot.failed.connect(self._on_failed)
@@ -98,6 +100,7 @@ class CaseSection(Section):
     def close_down(self) -> None:
         """Take no more notice of a CT that is being read."""
         self.slot.drop()
+        self._follow(None)
 
     def set_window(self, window: Window) -> None:
         """Show the CT in a window."""
@@ -143,9 +146,16 @@ class CaseSection(Section):
 
     def _on_layers(self) -> None:
         layer = self._session.ct_layer
-        if layer is not self._ct and layer is not None:
-            layer.events.contrast_limits.connect(self._on_window)
+        if layer is not self._ct:
+            self._follow(layer)
             self._on_window()
+
+    def _follow(self, layer: Layer | None) -> None:
+        """Follow the window of this layer instead of the one before."""
+        if self._ct is not None:
+            self._ct.events.contrast_limits.disconnect(self._on_window)
+        if layer is not None:
+            layer.events.contrast_limits.connect(self._on_window)
         self._ct = layer
 
     def _on_window(self) -> None:

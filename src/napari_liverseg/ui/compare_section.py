@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout
 
 from napari_liverseg.core.errors import LiversegError
@@ -13,7 +14,6 @@ from napari_liverseg.measure.table import as_csv, as_rows
 from napari_liverseg.ui.button import allow, primary_button, quiet_button
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.label_map_opener import LabelMapOpener
-from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.measures_table import MeasuresTable
 from napari_liverseg.ui.message import copy_text
 from napari_liverseg.ui.progress_row import ProgressRow
@@ -32,14 +32,21 @@ if TYPE_CHECKING:
     from napari_liverseg.ui.session import Session
 
 
+STALE = "The masks have changed: compare again"
+
+
 class CompareSection(Section):
     """Takes the truth from a layer or a file and shows the measures."""
+
+    measured = Signal()
+    """There are measures, they have gone, or the masks have moved on since."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(5, "Compare")
         self._session = session
         self.measures: CaseMeasures | None = None
         self._case: CTVolume | None = None
+        self._changes = self._started = 0
         self.opener = LabelMapOpener(session, self, "Reading the truth")
         self.opener.opened.connect(self._on_truth)
         self.opener.failed.connect(partial(self.messages.show_error, "read"))
@@ -91,15 +98,26 @@ class CompareSection(Section):
         if volume is None or layer is None:
             return
         self.messages.clear_all()
-        self._session.settle()
         try:
-            prediction = read_masks(self._session.viewer, volume)
+            prediction = self._session.segmentation()
             truth = truth_from(layer, volume)
         except LiversegError as error:
             self.messages.show_error("run", error)
             return
-        self._case = volume
+        self._case, self._started = volume, self._changes_now
         self.slot.start(partial(measure, prediction, truth))
+
+    @property
+    def refusal(self) -> str:
+        """Why the measures cannot be copied or saved; empty when they can."""
+        if self.measures is None:
+            return "Compare with a truth first"
+        return "" if self._changes == self._changes_now else STALE
+
+    @property
+    def _changes_now(self) -> int:
+        masks = self._session.masks
+        return 0 if masks is None else masks.changes
 
     def close_down(self) -> None:
         """Take no more notice of what is being read or measured."""
@@ -125,7 +143,7 @@ class CompareSection(Section):
             reason = "The comparison is running"
         allow(self.truth, "" if layers else reason)
         allow(self.run, reason, "Measure the masks against the truth")
-        allow(self.copy, "" if self.measures else "Compare first")
+        allow(self.copy, self.refusal, "Every measure in full precision")
         self.table.setVisible(self.measures is not None)
         self.copy.setVisible(self.measures is not None)
 
@@ -144,19 +162,27 @@ class CompareSection(Section):
     def _on_done(self, measures: CaseMeasures) -> None:
         if self._case is not self._session.volume:
             return
-        self.measures = measures
+        self.measures, self._changes = measures, self._started
         self.table.show_rows(as_rows(measures))
-        self.set_status(self._summary())
+        self._on_masks()
         self.refresh()
 
     def _on_masks(self) -> None:
-        if self.measures is not None:
-            self.set_status(f"{self._summary()}; the masks have changed since")
-            self.table.set_stale(True)
+        if self.measures is None:
+            return
+        stale = bool(self.refusal)
+        summary = self._summary()
+        self.set_status(
+            f"{summary}; the masks have changed since" if stale else summary
+        )
+        self.table.set_stale(stale)
+        allow(self.copy, self.refusal, "Every measure in full precision")
+        self.measured.emit()
 
     def _on_case(self) -> None:
         self.close_down()
         self.measures = None
+        self.measured.emit()
         self.set_status("")
         self.messages.clear_all()
         self.refresh()

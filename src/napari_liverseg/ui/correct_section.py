@@ -29,6 +29,7 @@ from napari_liverseg.ui.progress_row import ProgressRow
 from napari_liverseg.ui.section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from napari_liverseg.core.segmentation import Segmentation
@@ -93,13 +94,17 @@ class CorrectSection(Section):
         self.opener.opened.connect(self._on_saved_masks)
         self.opener.failed.connect(partial(self.messages.show_error, "read"))
         self.resume = quiet_button(CONTINUE, "", self._ask_saved_masks)
-        self.add(self.resume)
-        self.add(ProgressRow(self.opener.slot))
         self.edited = Line()
-        self.add(self.edited)
-        self.add(Line("Hold H to hide the masks. All keys: F1."))
-        self.add(self.messages)
+        for widget in (
+            self.resume,
+            ProgressRow(self.opener.slot),
+            self.edited,
+            Line("Hold H to hide the masks. All keys: F1."),
+            self.messages,
+        ):
+            self.add(widget)
         self._last: MaskLayer | None = None
+        self._followed: tuple[MaskLayer, ...] = ()
         session.case_changed.connect(self._on_case)
         session.layers_changed.connect(self.refresh)
         session.masks_changed.connect(self.refresh)
@@ -132,6 +137,7 @@ class CorrectSection(Section):
         """Stop following the viewer."""
         self.opener.slot.drop()
         self._active.disconnect(self._show_tool)
+        self._follow(())
         self.outlines.close()
 
     def refresh(self) -> None:
@@ -140,7 +146,7 @@ class CorrectSection(Section):
         reason = "" if masks else NO_CASE
         for button in (*self.tools.values(), self.filled, self.ball, self.brush_size):
             allow(button, reason)
-        counts = [layer.edits.count for layer in masks] if masks else [0, 0]
+        counts = [layer.edits.count for layer in masks or ()] or [0, 0]
         allow(self.discard, reason or ("" if any(counts) else NO_EDITS))
         layers = list(masks) if masks else []
         can_undo = any(layer.edits.next_undo for layer in layers)
@@ -157,13 +163,18 @@ class CorrectSection(Section):
             self.edited.setText("Nothing is edited by hand.")
             self.set_status("")
             return
+        leaves = "Thresholds and new runs leave these voxels."
+        if min(counts) == volume.hu.size:
+            self.edited.setText(f"Edited by hand: the whole volume. {leaves}")
+            self.set_status("The whole volume counts as edited by hand")
+            return
         parts = [
             f"{name} {figures.millilitres(n * volume.geometry.voxel_ml)} ({n:,} voxels)"
             for name, n in zip(("liver", "tumour"), counts, strict=True)
             if n
         ]
         text = f"Edited by hand: {', '.join(parts)}"
-        self.edited.setText(f"{text}. Thresholds and new runs leave these voxels.")
+        self.edited.setText(f"{text}. {leaves}")
         self.set_status(text)
 
     def _on_case(self) -> None:
@@ -173,11 +184,20 @@ class CorrectSection(Section):
         self.messages.clear_all()
         if masks is None or recovery is None:
             return
-        for layer in masks:
+        self._follow(masks)
+        self.refresh()
+
+    def _follow(self, layers: Iterable[MaskLayer]) -> None:
+        """Follow these layers instead of those before."""
+        for layer in self._followed:
+            layer.events.mode.disconnect(self._show_tool)
+            layer.events.edited.disconnect(self._remember)
+            layer.events.undone.disconnect(self._remember)
+        self._followed = tuple(layers)
+        for layer in self._followed:
             layer.events.mode.connect(self._show_tool)
             layer.events.edited.connect(self._remember)
             layer.events.undone.connect(self._remember)
-        self.refresh()
 
     def _remember(self, event: object) -> None:
         self._last = event.source  # type: ignore[attr-defined]
@@ -227,8 +247,8 @@ class CorrectSection(Section):
         masks = self._session.masks
         if masks is not None and any(layer.edits.count for layer in masks):
             question = (
-                "Put saved masks in the place of the present corrections? "
-                "These stay in the journal, but undo does not bring them back."
+                "Put saved masks in the place of the present corrections? These "
+                "cannot be brought back: save them first if you may want them."
             )
             answer = QMessageBox.question(self, "Saved masks", question)
             if answer != QMessageBox.StandardButton.Yes:
@@ -242,8 +262,11 @@ class CorrectSection(Section):
             error = CaseError(found, "Choose the one that you exported.")
             self.messages.show_error("read", error)
             return
-        masks = self._session.show_layers()
+        masks, recovery = self._session.show_layers(), self._session.recovery
+        masks.discard_corrections()
         masks.restore(corrections_from(saved, datetime.now(UTC)))
+        if recovery is not None:
+            recovery.discard()
         volumes = masks.volumes()
         found = figures.masks(volumes.liver_ml, volumes.lesions, volumes.tumour_ml)
         self.messages.show_message("read", Message(f"Saved masks opened: {found}."))

@@ -20,6 +20,9 @@ CASE = "napari-liverseg:case"
 ROLE = "napari-liverseg:role"
 """Key of a layer's metadata: ``ct``, ``liver``, ``tumour`` or ``truth``."""
 
+GRID = "napari-liverseg:grid"
+"""Key of a layer's metadata: the `Geometry` of its voxels, tilt included."""
+
 HU_RANGE = (-1024.0, 3071.0)
 """What 12-bit CT can hold; a window may not leave it."""
 
@@ -38,13 +41,24 @@ def placement(volume: CTVolume) -> dict[str, Any]:
     }
 
 
+def belonging(volume: CTVolume, to_be: str) -> dict[str, Any]:
+    """Return the metadata of a layer with a role in a case.
+
+    Parameters
+    ----------
+    volume : CTVolume
+    to_be : {'ct', 'liver', 'tumour', 'truth'}
+    """
+    return {CASE: volume, ROLE: to_be, GRID: volume.geometry}
+
+
 def ct_settings(volume: CTVolume) -> dict[str, Any]:
     """Return the settings of the CT's layer, for a reader or `show_ct`."""
     return {
         "name": "CT",
         "colormap": "gray",
         "contrast_limits": ABDOMEN.limits,
-        "metadata": {CASE: volume, ROLE: "ct"},
+        "metadata": belonging(volume, "ct"),
         **placement(volume),
     }
 

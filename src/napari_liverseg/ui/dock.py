@@ -72,6 +72,11 @@ class LiverDock(QWidget):
         """Return the width that the steps are designed for."""
         return QSize(WIDTH_PX, 600)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it still follows its viewer."""
+        return self._open
+
     def close_down(self) -> None:
         """Stop all work and let go of the viewer; once only."""
         if not self._open:
@@ -152,6 +157,7 @@ class LiverDock(QWidget):
         self.messages.clear_all()
         self._go_to(self.segment)
         self.case.set_open(bool(self.session.volume and self.session.volume.problems))
+        self._on_segmented()  # where an earlier dock has left a result
         offer_corrections(self.session, self.messages, self._on_restored)
 
     def _on_segmented(self) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from napari_liverseg.core.errors import LiversegError
+from napari_liverseg.core.errors import ExportError, LiversegError
 from napari_liverseg.io.label_map import write_label_map
-from napari_liverseg.io.retraining_set import add_case
+from napari_liverseg.io.proven_file import write_proven
+from napari_liverseg.io.retraining_set import INDEX, add_case
 from napari_liverseg.measure.table import as_csv
 from napari_liverseg.ui import figures
 from napari_liverseg.ui.button import allow, primary_button, quiet_button
 from napari_liverseg.ui.job import JobSlot
-from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.message import Message
 from napari_liverseg.ui.progress_row import ProgressRow
 from napari_liverseg.ui.section import Section
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.measure.case import CaseMeasures
     from napari_liverseg.ui.compare_section import CompareSection
     from napari_liverseg.ui.session import Session
 
 FORMATS = "NIfTI (*.nii.gz);;NRRD (*.nrrd);;MHA (*.mha)"
+NO_PATIENT = "This file names no patient: it counts as a patient of its own."
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
@@ -38,9 +40,10 @@ class ExportSection(Section):
         super().__init__(6, "Export")
         self._session = session
         self._compare = compare
+        self._set: Path | None = None
         self.slot = JobSlot("Exporting", self)
         self.slot.done.connect(self._on_done)
-        self.slot.failed.connect(lambda e: self.messages.show_error("export", e))
+        self.slot.failed.connect(self._on_failed)
         self.slot.started.connect(self.refresh)
         self.slot.ended.connect(self.refresh)
         self.labels = primary_button("Save label map…", "", self._ask_labels)
@@ -57,7 +60,7 @@ class ExportSection(Section):
         session.case_changed.connect(self._on_case)
         session.layers_changed.connect(self.refresh)
         session.masks_changed.connect(self.refresh)
-        compare.slot.ended.connect(self.refresh)
+        compare.measured.connect(self.refresh)
         self.refresh()
 
     def save_labels(self, path: Path, *, overwrite: bool = False) -> None:
@@ -70,23 +73,32 @@ class ExportSection(Section):
         overwrite : bool
             The user has agreed to replace the file.
         """
+        self._set = None
         self._start(partial(write_masks, path, overwrite=overwrite))
 
     def save_csv(self, path: Path) -> None:
         """Write the measures of the last comparison."""
         measures = self._compare.measures
-        if measures is None:
+        if measures is None or self._compare.refusal:
             return
         try:
-            path.write_text(as_csv(measures), encoding="utf-8", newline="")
-        except OSError as error:
+            write_measures(path, measures)
+        except LiversegError as error:
             self.messages.show_error("export", error)
             return
         self._on_done(f"Measures saved in {path}.")
 
-    def add_to_set(self, folder: Path) -> None:
-        """Add the CT and the masks to a retraining set."""
-        self._start(partial(write_case, folder))
+    def add_to_set(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Add the CT and the masks to a retraining set.
+
+        Parameters
+        ----------
+        folder : Path
+        overwrite : bool
+            The user has agreed to replace what the set holds of this CT.
+        """
+        self._set = None if overwrite else folder
+        self._start(partial(write_case, folder, overwrite=overwrite))
 
     def close_down(self) -> None:
         """Take no more notice of an export; it ends on its own."""
@@ -96,15 +108,13 @@ class ExportSection(Section):
         """Allow what is possible now, and say why the rest is not."""
         session = self._session
         reason = "" if session.volume is not None else "Open a CT first"
-        masks = session.masks
-        if not reason and not any(m in session.viewer.layers for m in masks or ()):
+        if not reason and not session.has_masks:
             reason = "There are no masks yet: press Segment or paint"
         if not reason and self.slot.running:
             reason = "An export is running"
         allow(self.labels, reason, "NIfTI, NRRD or MHA on the voxels of your CT")
         allow(self.retraining, reason, "Copy CT and masks in the nnU-Net layout")
-        compared = "" if self._compare.measures else "Compare with a truth first"
-        allow(self.csv, compared, "Every measure in full precision")
+        allow(self.csv, self._compare.refusal, "Every measure in full precision")
 
     def _progress(self) -> ProgressRow:
         row = ProgressRow(self.slot)
@@ -116,13 +126,12 @@ class ExportSection(Section):
         if volume is None:
             return
         self.messages.clear_all()
-        self._session.settle()
         try:
-            segmentation = read_masks(self._session.viewer, volume)
+            segmentation = self._session.segmentation()
         except LiversegError as error:
             self.messages.show_error("export", error)
             return
-        # The layers live on: what is written is the mask of this moment.
+        # A copy: what is written is the mask of this moment.
         self.slot.start(partial(write, segmentation, volume))
 
     def _ask_labels(self) -> None:
@@ -168,6 +177,17 @@ class ExportSection(Section):
         self.messages.show_message("export", Message(text))
         self.set_status(text)
 
+    def _on_failed(self, error: Exception) -> None:
+        folder, volume = self._set, self._session.volume
+        refused = isinstance(error, ExportError)
+        if folder is None or volume is None or not (refused and holds(folder, volume)):
+            self.messages.show_error("export", error)
+            return
+        question = "This case is in the retraining set already. Replace it?"
+        answer = QMessageBox.question(self, "Replace the case?", question)
+        if answer == QMessageBox.StandardButton.Yes:
+            self.add_to_set(folder, overwrite=True)
+
     def _on_case(self) -> None:
         self.messages.clear_all()
         self.set_status("")
@@ -197,8 +217,44 @@ def write_case(
     volume: CTVolume,
     on_progress: OnProgress,
     is_cancelled: IsCancelled,
+    *,
+    overwrite: bool,
 ) -> str:
     """Add a case to a retraining set and return what to tell; for a job."""
     on_progress(0, 1, "Copying CT and masks")
-    case = add_case(folder, volume, segmentation)
-    return f"Added as {case} to {folder}."
+    case = add_case(folder, volume, segmentation, overwrite=overwrite)
+    text = f"{'Replaced' if overwrite else 'Added as'} {case} in {folder}."
+    if volume.patient_key is None:
+        return f"{text} {NO_PATIENT}"
+    return text
+
+
+def holds(folder: Path, volume: CTVolume) -> bool:
+    """Whether the index of a retraining set names a CT."""
+    try:
+        index = (folder / INDEX).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return f'"{volume.series_key}"' in index
+
+
+def write_measures(path: Path, measures: CaseMeasures) -> None:
+    """Write measures as CSV, whole or not at all.
+
+    Raises
+    ------
+    ExportError
+        The folder cannot be written; a file that was there stays.
+    """
+    content = as_csv(measures).encode()
+
+    def prove(file: Path) -> None:
+        if file.read_bytes() != content:
+            found = f"'{path.name}' did not read back as it was written."
+            raise ExportError(found, "Save it again.")
+
+    write_proven(path, lambda file: _write(file, content), prove, overwrite=True)
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.write_bytes(content)

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 from napari_liverseg.core.errors import LiversegError
 from napari_liverseg.io.sample import sample_ct_path, sample_truth_path
 from napari_liverseg.measure.table import as_csv
+from napari_liverseg.models.store import default_model
 from napari_liverseg.ui.dock import open_dock
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ HEADLESS = "NAPARI_LIVERSEG_HEADLESS"
 
 WINDOW_PX = (1500, 950)
 SETTLE_MS = 300
+
+
+class _WindowClosedError(Exception):
+    """The user has seen enough of the demonstration."""
 
 
 def view(path: Path | None = None) -> None:
@@ -60,8 +65,25 @@ def demo(out: Path) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     dock = open_window()
+    try:
+        _demonstrate(dock, out)
+    except _WindowClosedError:
+        sys.stdout.write("The window was closed before the demonstration ended.\n")
+        return
+    except Exception:
+        dock.viewer.close()
+        raise
+    sys.stdout.write(f"Masks, measures and a screenshot are in {out.resolve()}\n")
+    if os.environ.get(HEADLESS) == "1":
+        dock.viewer.close()
+    else:
+        napari.run()
+
+
+def _demonstrate(dock: LiverDock, out: Path) -> None:
     labels = out / "labels.nii.gz"
     _finish(dock, dock.case.slot, lambda: dock.case.open(sample_ct_path()))
+    default_model()  # it says what to do where there is none
     _finish(dock, dock.segment.slot, dock.segment.segment)
     truth = dock.compare
     _finish(dock, truth.opener.slot, lambda: truth.open_truth(sample_truth_path()))
@@ -72,12 +94,9 @@ def demo(out: Path) -> None:
     _write_measures(dock, out)
     _look_at_tumour(dock)
     _wait(SETTLE_MS)
+    if not dock.is_open:
+        raise _WindowClosedError
     dock.viewer.screenshot(str(out / "screenshot.png"), canvas_only=False, flash=False)
-    sys.stdout.write(f"Masks, measures and a screenshot are in {out.resolve()}\n")
-    if os.environ.get(HEADLESS) == "1":
-        dock.viewer.close()
-    else:
-        napari.run()
 
 
 def open_window() -> LiverDock:
@@ -97,10 +116,11 @@ def _finish(dock: LiverDock, slot: JobSlot, start: object) -> None:
     if slot.running:
         loop.exec()
     QApplication.processEvents()  # what follows a job's end is queued
+    if not dock.is_open:
+        raise _WindowClosedError  # Qt may have deleted the slot by now
     slot.failed.disconnect(failures.append)
     slot.ended.disconnect(loop.quit)
     if failures:
-        dock.viewer.close()
         raise failures[0]
 
 

@@ -10,14 +10,14 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
 
-from napari_liverseg.core.errors import LiversegError
+from napari_liverseg.core.errors import CaseError, LiversegError
 from napari_liverseg.core.segmentation import LIVER, TUMOUR, Segmentation, combine
 from napari_liverseg.editing.corrections import Corrections, corrections_of
 from napari_liverseg.editing.merge import block_from, write_around
 from napari_liverseg.editing.patch import enclosing
 from napari_liverseg.measure.lesions import label_lesions
 from napari_liverseg.ui import colours
-from napari_liverseg.ui.ct_layer import CASE, ROLE, case_of, find_layer, placement
+from napari_liverseg.ui.ct_layer import belonging, case_of, placement, role
 from napari_liverseg.ui.mask_layer import MaskLayer
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class Masks(QObject):
         super().__init__()
         self.volume = volume
         self.lesion_count = 0
+        self.changes = 0
+        """How often anyone has changed a mask; tells results from stale ones."""
+        self.strokes = 0
+        """How often the user has: strokes, undos, restored corrections."""
         self._said: NDArray[np.uint8] | None = None
         self._said_box: Box | None = None
         self.liver = _mask_layer(volume, "liver", "Liver", colours.LIVER)
@@ -103,6 +107,7 @@ class Masks(QObject):
         self._number_lesions()
         for layer in self:
             layer.refresh()
+        self.changes += 1
         self.changed.emit()
 
     def preview(self, labels: NDArray[np.uint8], box: Box) -> None:
@@ -117,18 +122,44 @@ class Masks(QObject):
         liver, tumour = (int(np.count_nonzero(layer.data)) for layer in self)
         return Volumes(liver * voxel_ml, tumour * voxel_ml, self.lesion_count)
 
+    @property
+    def edited_voxels(self) -> int:
+        """Number of voxels that belong to the user, in both masks."""
+        return sum(layer.edits.count for layer in self)
+
+    def segmentation(self) -> Segmentation:
+        """Return both masks as one label map on the CT's grid, shown or not.
+
+        Every non-zero value counts; the tumour wins where both claim a voxel,
+        and a tumour painted outside of the liver is kept.
+
+        Raises
+        ------
+        CaseError
+            A layer's array was replaced by one of another shape.
+        """
+        grid = self.volume.geometry
+        for layer in self:
+            if layer.data.shape != grid.shape:
+                found = f"The layer '{layer.name}' no longer has the CT's voxels."
+                raise CaseError(found, "Open the CT again; corrections are offered.")
+        liver, tumour = (np.asarray(layer.data) for layer in self)
+        return Segmentation(combine(liver, tumour), grid)
+
     def corrections(self) -> Corrections:
         """Return every edited voxel with its value, as of now."""
         found = {
-            role: corrections_of(layer.data, layer.edits)
-            for role, layer in zip(ROLES, self, strict=True)
+            name: corrections_of(layer.data, layer.edits)
+            for name, layer in zip(ROLES, self, strict=True)
         }
-        kept = {role: mask for role, mask in found.items() if mask is not None}
+        kept = {name: mask for name, mask in found.items() if mask is not None}
         shape = self.volume.geometry.shape
         return Corrections(shape, datetime.now(UTC), kept)
 
     def restore(self, corrections: Corrections) -> None:
         """Put corrections of an earlier session back and protect them.
+
+        Voxels that were edited since keep what the user made of them.
 
         Raises
         ------
@@ -138,8 +169,8 @@ class Masks(QObject):
         if corrections.shape != self.volume.geometry.shape:
             found = "The corrections found belong to a CT of another size."
             raise LiversegError(found, "Discard them.")
-        for role, layer in zip(ROLES, self, strict=True):
-            mask = corrections.masks.get(role)
+        for name, layer in zip(ROLES, self, strict=True):
+            mask = corrections.masks.get(name)
             if mask is not None:
                 mask.write(layer.data, layer.edits)
                 layer.forget_strokes()
@@ -175,6 +206,8 @@ class Masks(QObject):
         self._number_lesions()
         for layer in self:
             layer.refresh()
+        self.strokes += 1
+        self.changes += 1
         self.edited.emit()
         self.changed.emit()
 
@@ -194,10 +227,7 @@ def show_masks(viewer: Viewer, masks: Masks) -> None:
 
 
 def read_masks(viewer: Viewer, volume: CTVolume | None = None) -> Segmentation:
-    """Return the masks shown as one label map on the CT's grid.
-
-    Every non-zero value counts; the tumour wins where both claim a voxel, and
-    a tumour painted outside of the liver is kept.
+    """Return the masks in a viewer's layer list as one label map on the CT's grid.
 
     Parameters
     ----------
@@ -208,20 +238,32 @@ def read_masks(viewer: Viewer, volume: CTVolume | None = None) -> Segmentation:
     Raises
     ------
     LiversegError
-        When no mask is shown.
+        When there is no mask, one of the two is missing, or two layers claim
+        the same role.
     """
-    layers = [find_layer(viewer, role, volume) for role in ROLES]
-    shown = [layer for layer in layers if layer is not None]
-    if not shown:
-        found = "There are no masks yet."
-        raise LiversegError(found, "Press Segment, or paint with the liver brush.")
-    case = case_of(shown[-1])
-    if case is None:
-        msg = f"layer {shown[-1].name} has a role but no case"
-        raise ValueError(msg)
-    empty = np.zeros(case.geometry.shape, np.uint8)
-    liver, tumour = (empty if la is None else np.asarray(la.data) for la in layers)
+    claims = [layer for layer in reversed(viewer.layers) if role(layer) in ROLES]
+    case = volume if volume is not None or not claims else case_of(claims[0])
+    ours = [layer for layer in claims if case_of(layer) is case]
+    if case is None or not ours:
+        raise no_masks()
+    by_role = {name: [la for la in ours if role(la) == name] for name in ROLES}
+    for name, layers in by_role.items():
+        if len(layers) != 1:
+            many = " and ".join(f"'{layer.name}'" for layer in layers)
+            found = f"There are two {name} masks of one CT: {many}."
+            step = "Remove the copy."
+            if not layers:
+                found = f"The {name} mask was removed from the layer list."
+                step = "Press 'Show again' in the dock, or export from there."
+            raise LiversegError(found, step)
+    liver, tumour = (np.asarray(by_role[name][0].data) for name in ROLES)
     return Segmentation(combine(liver, tumour), case.geometry)
+
+
+def no_masks() -> LiversegError:
+    """Return the refusal of whatever needs masks before there are any."""
+    found = "There are no masks yet."
+    return LiversegError(found, "Press Segment, or paint with the liver brush.")
 
 
 def label_colours(by_value: dict[int | None, str]) -> DirectLabelColormap:
@@ -231,12 +273,12 @@ def label_colours(by_value: dict[int | None, str]) -> DirectLabelColormap:
     )
 
 
-def _mask_layer(volume: CTVolume, role: str, name: str, colour: str) -> MaskLayer:
+def _mask_layer(volume: CTVolume, to_be: str, name: str, colour: str) -> MaskLayer:
     return MaskLayer(
         np.zeros(volume.geometry.shape, np.uint8),
         name=name,
         colormap=label_colours({None: colour}),
-        metadata={CASE: volume, ROLE: role},
+        metadata=belonging(volume, to_be),
         **placement(volume),
     )
 

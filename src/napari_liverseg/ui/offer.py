@@ -20,6 +20,9 @@ def offer_corrections(
 ) -> None:
     """Ask whether to restore what the journal holds of the case just opened.
 
+    Sittings that were never answered are offered one after the other, the
+    newest first; none writes over what has been edited since.
+
     Parameters
     ----------
     session : Session
@@ -41,9 +44,15 @@ def offer_corrections(
         except LiversegError as error:
             area.show_error(TOPIC, error)
             return
+        recovery.answer()
         on_restored()
+        offer_corrections(session, area, on_restored)
+
+    def discard() -> None:
+        recovery.answer()
+        offer_corrections(session, area, on_restored)
 
     when = found.saved_at.astimezone().strftime("%d %B %Y, %H:%M").lstrip("0")
     text = f"Corrections from {when} were found ({found.count:,} voxels)."
-    answers = {"Restore": restore, "Discard": recovery.discard}
+    answers = {"Restore": restore, "Discard": discard}
     area.show_message(TOPIC, Message(text, "warning", answers=answers))

@@ -20,7 +20,7 @@ from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.io.scan import list_series
 from napari_liverseg.ui import colours
-from napari_liverseg.ui.ct_layer import ct_settings
+from napari_liverseg.ui.ct_layer import GRID, ct_settings
 from napari_liverseg.ui.masks import label_colours
 from napari_liverseg.ui.series_dialog import Choice, SeriesDialog, needs_choice
 
@@ -111,6 +111,7 @@ def _read_labels(path: Path) -> list[LayerData]:
         "translate": grid.origin_mm,
         "units": ("mm", "mm", "mm"),
         "axis_labels": ("z", "y", "x"),
+        "metadata": {GRID: grid},
         "colormap": label_colours(
             {LIVER: colours.TRUTH_LIVER, TUMOUR: colours.TRUTH_TUMOUR}
         ),

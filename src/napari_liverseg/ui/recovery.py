@@ -27,11 +27,15 @@ class Recovery(QObject):
     ----------
     masks : Masks
         Of the case whose CT was just opened.
+    journalled : int, optional
+        `Masks.strokes` that an earlier dock has written of the same masks; the
+        rest is written at once. Without it the masks are new, and what an
+        earlier sitting has left is set aside, to be offered.
     """
 
     failed = Signal(object)
 
-    def __init__(self, masks: Masks) -> None:
+    def __init__(self, masks: Masks, journalled: int | None = None) -> None:
         super().__init__()
         self._masks = masks
         self._journal = Journal(journal_folder(masks.volume.series_key))
@@ -40,10 +44,25 @@ class Recovery(QObject):
         self._timer.timeout.connect(self._write)
         masks.edited.connect(self._timer.start)
         self._closed = False
+        self.journalled = journalled or 0
+        if journalled is None:
+            self._set_aside()
+        elif journalled != masks.strokes:
+            self._write()
 
     def found(self) -> Corrections | None:
-        """Return the corrections of an earlier session, None without any."""
-        return self._journal.latest()
+        """Return the corrections of an earlier sitting, None when all are answered."""
+        return self._journal.offered()
+
+    def answer(self) -> None:
+        """Offer what `found` returns no more.
+
+        What was restored is on disk in this sitting's journal first; while
+        that fails, the offer stays for the next time.
+        """
+        self.flush()
+        if self.journalled == self._masks.strokes:
+            self._journal.answer()
 
     def discard(self) -> None:
         """Set the stored corrections aside; those on screen are stored anew."""
@@ -67,15 +86,25 @@ class Recovery(QObject):
             self.flush()
             self._writer.shutdown()
 
+    def _set_aside(self) -> None:
+        try:
+            self._journal.set_aside()
+        except OSError as error:
+            failure = error
+            # Nobody listens before the case is on screen.
+            QTimer.singleShot(0, lambda: self.failed.emit(failure))
+
     def _write(self) -> None:
         if any(layer.edits.in_stroke for layer in self._masks):
             self._timer.start()
             return
         corrections = self._masks.corrections()
+        self.journalled = self._masks.strokes
         written = self._writer.submit(self._journal.write, corrections)
         written.add_done_callback(self._report)
 
     def _report(self, written: Future[Path]) -> None:
         error = written.exception()
         if error is not None:
+            self.journalled = -1
             self.failed.emit(error)

@@ -9,7 +9,7 @@ from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.io.sample import sample_ct_path, sample_truth_path
 from napari_liverseg.ui import colours
-from napari_liverseg.ui.ct_layer import CASE, ROLE, placement
+from napari_liverseg.ui.ct_layer import belonging, placement
 from napari_liverseg.ui.masks import label_colours
 from napari_liverseg.ui.reader import ct_layer_data
 
@@ -32,7 +32,7 @@ def _truth(volume: CTVolume) -> tuple[Any, ...]:
     truth = read_label_map(sample_truth_path(), volume)
     settings = {
         "name": "Truth",
-        "metadata": {CASE: volume, ROLE: "truth"},
+        "metadata": belonging(volume, "truth"),
         "colormap": label_colours(
             {LIVER: colours.TRUTH_LIVER, TUMOUR: colours.TRUTH_TUMOUR}
         ),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from napari_liverseg.ui.session import Session
 
 AUTO = "Automatic"
+NVIDIA = {"cuda": "NVIDIA GPU (cuda)"}
+APPLE = {"mps": "Apple GPU (mps)"}
 
 
 class SegmentSection(Section):
@@ -138,14 +140,21 @@ class SegmentSection(Section):
         self._on_model()
 
     def _fill_devices(self) -> None:
-        """List the devices; before torch is loaded only those known without it."""
+        """List the devices; before torch is loaded, those that there may be.
+
+        A run on one that there is not ends in a sentence that says so.
+        """
         chosen = self.device.currentData()
         devices = {"auto": AUTO, "cpu": "Processor (cpu)"}
+        if "torch" not in sys.modules:
+            devices.update(APPLE if sys.platform == "darwin" else NVIDIA)
         if "torch" in sys.modules:
             from napari_liverseg.inference.devices import available_devices
 
-            found = (d for d in available_devices() if d.kind != "cpu")
+            found = [d for d in available_devices() if d.kind != "cpu"]
             devices.update({d.name: f"{d.title} ({d.name})" for d in found})
+            if chosen == "cuda":  # which one stands first: the freest
+                chosen = next((d.name for d in found if d.kind == "cuda"), "auto")
         self.device.clear()
         for name, title in devices.items():
             self.device.addItem(title, name)

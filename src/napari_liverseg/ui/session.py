@@ -9,15 +9,17 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.decision import decide_in_box
 from napari_liverseg.ui.ct_layer import case_of, dress, find_layer, role, show_ct
-from napari_liverseg.ui.masks import Masks, show_masks
+from napari_liverseg.ui.masks import ROLES, Masks, no_masks, show_masks
 from napari_liverseg.ui.preview import decide_in_slice
 from napari_liverseg.ui.recovery import Recovery
+from napari_liverseg.ui.sitting import Sitting, disown, find_sitting
 
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Layer
 
     from napari_liverseg.core.probabilities import Probabilities
+    from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.core.volume import CTVolume
 
 
@@ -30,7 +32,8 @@ class Session(QObject):
 
     A CT that comes in by any way, the dock, a drop or File > Open, becomes the
     case; the layers of the one before are taken away, its corrections stay in
-    the journal.
+    the journal. What the masks are is known here, never looked up by a layer's
+    place: a copy of a layer is a plain layer.
     """
 
     case_changed = Signal()
@@ -47,6 +50,7 @@ class Session(QObject):
         self.volume: CTVolume | None = None
         self.masks: Masks | None = None
         self.recovery: Recovery | None = None
+        self._ct: Layer | None = None
         self.probabilities: Probabilities | None = None
         self.thresholds = Thresholds()
         self._rest = QTimer(self, singleShot=True, interval=REST_MS)
@@ -56,19 +60,35 @@ class Session(QObject):
         viewer.layers.events.removed.connect(self._on_removed, position="last")
 
     def start(self) -> None:
-        """Take up a CT that the viewer already shows."""
-        layer = find_layer(self.viewer, "ct", None)
-        if layer is not None:
-            self._adopt(layer)
+        """Take up what an earlier dock has left, or a CT that the viewer shows."""
+        sitting = find_sitting(self.viewer)
+        if sitting is not None:
+            self._resume(sitting)
+        newest = find_layer(self.viewer, "ct", None)
+        case = None if newest is None else case_of(newest)
+        if case is not None and case is not self.volume:
+            # The first of a case is the CT itself, what lies above it are copies.
+            self._adopt(next(la for la in self.viewer.layers if case_of(la) is case))
+        for layer in self.viewer.layers:
+            self._disown_copy(layer)
 
     def close(self) -> None:
         """Stop following the viewer; corrections are on disk when it returns."""
-        self._rest.stop()
+        self.settle()
         self.viewer.layers.events.inserted.disconnect(self._on_inserted)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        if self.recovery is not None:
-            self.recovery.close()
-            self.recovery = None
+        if self.recovery is None or self.masks is None:
+            return
+        self.masks.changed.disconnect(self.masks_changed)
+        self.recovery.close()
+        Sitting(
+            self.masks,
+            self.ct_layer,
+            self.probabilities,
+            self.thresholds,
+            self.recovery.journalled,
+        ).leave()
+        self.recovery = None
 
     def open_volume(self, volume: CTVolume) -> None:
         """Show a CT and make it the case."""
@@ -77,9 +97,28 @@ class Session(QObject):
     @property
     def ct_layer(self) -> Layer | None:
         """The CT's layer, None when there is no case or the user removed it."""
-        if self.volume is None:
-            return None
-        return find_layer(self.viewer, "ct", self.volume)
+        return self._ct if self._ct in self.viewer.layers else None
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is anything to compare or export."""
+        if self.masks is None:
+            return False
+        shown = any(layer in self.viewer.layers for layer in self.masks)
+        return shown or self.probabilities is not None or bool(self._edited)
+
+    def segmentation(self) -> Segmentation:
+        """Return the case's masks as they are now, whichever layers are shown.
+
+        Raises
+        ------
+        LiversegError
+            There are none yet.
+        """
+        if self.masks is None or not self.has_masks:
+            raise no_masks()
+        self.settle()
+        return self.masks.segmentation()
 
     def show_result(self, probabilities: Probabilities) -> None:
         """Show what a model found, under the thresholds that are set."""
@@ -125,7 +164,7 @@ class Session(QObject):
 
     @property
     def _edited(self) -> int:
-        return 0 if self.masks is None else sum(m.edits.count for m in self.masks)
+        return 0 if self.masks is None else self.masks.edited_voxels
 
     def _decide(self) -> None:
         if self.probabilities is None or self.masks is None:
@@ -145,27 +184,50 @@ class Session(QObject):
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
-        if role(layer) == "ct" and case_of(layer) is not self.volume:
-            self._adopt(layer)
+        case = case_of(layer)
+        if role(layer) == "ct" and case is not None:
+            if case is not self.volume:
+                self._adopt(layer)
+            elif self.ct_layer is None:
+                self._ct = layer
+        self._disown_copy(layer)
         self.layers_changed.emit()
 
     def _on_removed(self) -> None:
         self.layers_changed.emit()
 
     def _adopt(self, layer: Layer) -> None:
-        self._put_away()
+        """Make the CT of a layer the case."""
         volume = case_of(layer)
+        self._put_away()
         if volume is None:
             return
-        self.volume = volume
-        self.masks = Masks(volume)
-        self.masks.changed.connect(self.masks_changed)
-        self.recovery = Recovery(self.masks)
-        self.recovery.failed.connect(self.journal_failed)
         layer.name = "CT"
         dress(self.viewer, layer)
+        self._begin(Masks(volume), layer)
+
+    def _resume(self, sitting: Sitting) -> None:
+        """Go on with the case of a dock that was closed."""
+        self.probabilities = sitting.probabilities
+        self.thresholds = sitting.thresholds
+        ct = sitting.ct if sitting.ct in self.viewer.layers else None
+        self._begin(sitting.masks, ct, sitting.journalled)
+
+    def _begin(
+        self, masks: Masks, ct: Layer | None, journalled: int | None = None
+    ) -> None:
+        self.volume, self.masks, self._ct = masks.volume, masks, ct
+        masks.changed.connect(self.masks_changed)
+        self.recovery = Recovery(masks, journalled)
+        self.recovery.failed.connect(self.journal_failed)
         self.case_changed.emit()
         self.result_changed.emit()
+
+    def _disown_copy(self, layer: Layer) -> None:
+        """Take its role from a layer that claims one and is not the case's own."""
+        ours = any(layer is own for own in (self._ct, *(self.masks or ())))
+        if not ours and (role(layer) in ROLES or role(layer) == "ct"):
+            disown(layer)
 
     def _put_away(self) -> None:
         """Take the case off the screen; what was edited is in its journal."""
@@ -175,7 +237,10 @@ class Session(QObject):
             return
         if self.recovery is not None:
             self.recovery.close()
+        if self.masks is not None:
+            self.masks.changed.disconnect(self.masks_changed)
         self.volume = self.masks = self.recovery = self.probabilities = None
+        self._ct = None
         self.thresholds = Thresholds()
         for layer in [la for la in self.viewer.layers if case_of(la) is old]:
             self.viewer.layers.remove(layer)

@@ -81,8 +81,9 @@ class ThresholdSection(Section):
 
     def _on_result(self) -> None:
         there = self._session.probabilities is not None
-        if not there:
-            self._chosen = dict.fromkeys(self._chosen)
+        if not there or not self._soon.isActive():
+            set_to = self._session.thresholds
+            self._chosen = {"liver": set_to.liver, "tumour": set_to.tumour}
         reason = "" if there else NOT_YET
         tip = "A lower threshold gives a larger mask; your corrections stay"
         for slider in self.sliders.values():

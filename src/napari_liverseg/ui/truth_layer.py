@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
 
 from napari_liverseg.core.errors import CaseError, GeometryMismatchError
+from napari_liverseg.core.geometry import SAME_GRID_MM, Geometry
 from napari_liverseg.core.segmentation import LIVER, TUMOUR, Segmentation
 from napari_liverseg.ui import colours
-from napari_liverseg.ui.ct_layer import CASE, ROLE, find_layer, placement, role
+from napari_liverseg.ui.ct_layer import GRID, belonging, find_layer, placement, role
 from napari_liverseg.ui.masks import ROLES, label_colours
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def show_truth(viewer: Viewer, volume: CTVolume, truth: Segmentation) -> Layer:
         colormap=label_colours(
             {LIVER: colours.TRUTH_LIVER, TUMOUR: colours.TRUTH_TUMOUR}
         ),
-        metadata={CASE: volume, ROLE: "truth"},
+        metadata=belonging(volume, "truth"),
         **placement(volume),
     )
     active = viewer.layers.selection.active
@@ -64,6 +66,9 @@ def truth_candidates(viewer: Viewer) -> list[Layer]:
 def truth_from(layer: Layer, volume: CTVolume) -> Segmentation:
     """Return a Labels layer as the truth of a case.
 
+    napari shows every grid upright: where the CT is tilted, only a layer that
+    keeps the grid of its file tells where it lies in the patient.
+
     Raises
     ------
     GeometryMismatchError
@@ -72,9 +77,7 @@ def truth_from(layer: Layer, volume: CTVolume) -> Segmentation:
         It holds other values than 0, 1 and 2.
     """
     grid = volume.geometry
-    placed = (*layer.scale, *layer.translate)
-    wanted = (*grid.spacing_mm, *grid.origin_mm)
-    if layer.data.shape != grid.shape or not np.allclose(placed, wanted, atol=1e-3):
+    if not _lies_on(layer, grid):
         found = f"The layer '{layer.name}' does not lie on the CT's voxels."
         raise GeometryMismatchError(found, "Open its file with 'From file…' instead.")
     data = np.asarray(layer.data)
@@ -83,3 +86,16 @@ def truth_from(layer: Layer, volume: CTVolume) -> Segmentation:
         found = f"The layer '{layer.name}' holds the values {values}."
         raise CaseError(found, "Truth has 0 background, 1 liver and 2 tumour.")
     return Segmentation(data.astype(np.uint8), grid)
+
+
+def _lies_on(layer: Layer, grid: Geometry) -> bool:
+    """Whether a layer is shown where the CT is, and its own grid is the CT's."""
+    if layer.data.shape != grid.shape:
+        return False
+    shown = Geometry(grid.shape, grid.spacing_mm, grid.origin_mm)
+    ends = itertools.product(*((0, n - 1) for n in grid.shape))
+    corners = np.array([layer.data_to_world(end) for end in ends])
+    if np.abs(corners - shown.corners_mm()).max() > SAME_GRID_MM:
+        return False
+    own: Geometry = layer.metadata.get(GRID, shown)
+    return own.matches(grid)

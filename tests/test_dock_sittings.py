@@ -1,0 +1,176 @@
+"""Copies of layers, a dock that is closed and opened again, offers left open."""
+
+import numpy as np
+import pytest
+from napari.layers._layer_actions import _duplicate_layer
+from napari.utils._proxies import PublicOnlyProxy
+
+from dock_case import hounsfield, labels, open_case, write_image
+from napari_liverseg.core.errors import LiversegError
+from napari_liverseg.ui.dock import LiverDock
+from napari_liverseg.ui.masks import read_masks
+
+pytestmark = pytest.mark.gui
+
+SPOT, OTHER = (6, 33, 40), (6, 3, 40)
+
+
+@pytest.fixture
+def case_path(tmp_path):
+    return write_image(tmp_path / "case.nii.gz", hounsfield())
+
+
+@pytest.fixture
+def dock(make_dock, qtbot, case_path):
+    dock = make_dock()
+    open_case(qtbot, dock, case_path)
+    return dock
+
+
+def _dab(layer, voxel=SPOT, value=1):
+    with layer.block_history():
+        layer.paint(voxel, value)
+
+
+def _duplicate(viewer, layer):
+    viewer.layers.selection = {layer}
+    viewer.layers.selection.active = layer
+    before = set(viewer.layers)
+    _duplicate_layer(viewer.layers)
+    return next(la for la in viewer.layers if la not in before)
+
+
+def _reopen(qtbot, dock):
+    """Close the dock as napari does, work on, and return a way to open another."""
+    viewer = dock.viewer
+    viewer.window.remove_dock_widget(dock)
+    dock.close_down()
+    qtbot.wait(20)
+
+    def open_again():
+        again = LiverDock(PublicOnlyProxy(viewer))
+        viewer.window.add_dock_widget(again, name="Again")
+        return again
+
+    return viewer, open_again
+
+
+def test_a_copy_of_a_mask_is_a_plain_layer(dock, qtbot, tmp_path):
+    masks = dock.session.show_layers()
+    masks.liver.data[...] = labels() > 0
+    copy = _duplicate(dock.viewer, masks.liver)
+    _dab(masks.liver)
+    assert copy.data[SPOT] == 0
+    assert dock.session.segmentation().labels[SPOT] == 1
+    assert read_masks(dock.viewer).labels[SPOT] == 1
+    with qtbot.waitSignal(dock.export.slot.done, timeout=20_000):
+        dock.export.save_labels(tmp_path / "out.nrrd")
+    dock.compare.truth.setCurrentIndex(dock.compare.truth.findData(copy))
+    assert dock.compare.truth.currentData() is copy
+    with qtbot.waitSignal(dock.compare.slot.done, timeout=20_000):
+        dock.compare.run.click()
+    assert dock.compare.measures.liver.as_dict()["dice"] < 1
+
+
+def test_a_copy_of_the_ct_is_not_the_ct(dock):
+    ct = dock.session.ct_layer
+    copy = _duplicate(dock.viewer, ct)
+    assert dock.session.ct_layer is ct
+    dock.viewer.layers.remove(ct)
+    assert dock.session.ct_layer is None
+    assert copy in dock.viewer.layers
+    dock.session.show_layers()
+    assert dock.session.ct_layer not in (None, copy)
+
+
+def test_a_removed_half_is_exported_and_its_lack_is_said(dock):
+    with pytest.raises(LiversegError, match="no masks yet"):
+        dock.session.segmentation()
+    masks = dock.session.show_layers()
+    _dab(masks.liver)
+    _dab(masks.tumour, OTHER)
+    dock.viewer.layers.remove(masks.liver)
+    written = dock.session.segmentation().labels
+    assert (written[SPOT], written[OTHER]) == (1, 2)
+    with pytest.raises(LiversegError, match="liver mask was removed"):
+        read_masks(dock.viewer)
+
+
+def test_two_layers_of_one_role_are_refused(dock):
+    masks = dock.session.show_layers()
+    copy = _duplicate(dock.viewer, masks.tumour)
+    copy.metadata.update(masks.tumour.metadata)
+    with pytest.raises(LiversegError, match="two tumour masks"):
+        read_masks(dock.viewer)
+
+
+def test_a_dock_opened_again_goes_on_with_the_same_masks(dock, qtbot, make_dock):
+    masks = dock.session.show_layers()
+    _dab(masks.liver)
+    viewer, open_again = _reopen(qtbot, dock)
+    _dab(masks.liver, OTHER)
+    _duplicate(viewer, masks.liver)
+    again = open_again()
+    try:
+        assert again.session.masks is masks
+        assert again.messages.message("recovery") is None
+        assert again.session.segmentation().labels[OTHER] == 1
+        again.session.recovery.flush()
+        stored = again.session.recovery._journal.latest()
+        assert stored.count == masks.edited_voxels
+        again.correct.take("liver", "paint")
+        names = sorted(layer.name for layer in viewer.layers)
+        assert names == ["CT", "Liver", "Liver copy", "Tumour"]
+        _dab(masks.liver, (6, 20, 48))
+        assert again.correct.undo.isEnabled()
+        assert "Edited by hand" in again.correct.edited.text()
+        assert read_masks(viewer).labels[OTHER] == 1
+    finally:
+        again.close_down()
+
+
+def test_an_offer_stays_until_it_is_answered(dock, make_dock, qtbot, case_path):
+    _dab(dock.session.show_layers().liver)
+    dock.close_down()
+    for voxel in (OTHER, (6, 20, 48)):
+        later = make_dock()
+        open_case(qtbot, later, case_path)
+        assert later.messages.message("recovery") is not None
+        masks = later.session.show_layers()
+        for _ in range(12):
+            _dab(masks.liver, voxel)
+            later.session.recovery.flush()
+        later.close_down()
+    last = make_dock()
+    open_case(qtbot, last, case_path)
+    for expected in ((6, 20, 48), OTHER, SPOT):
+        assert last.session.masks.liver.data[expected] == 0
+        last.messages.message("recovery").answers["Restore"].click()
+        assert last.session.masks.liver.data[expected] == 1
+    assert last.messages.message("recovery") is None
+    last.close_down()
+    after = make_dock()
+    open_case(qtbot, after, case_path)
+    after.messages.message("recovery").answers["Discard"].click()
+    assert after.messages.message("recovery") is None
+    after.close_down()
+    final = make_dock()
+    open_case(qtbot, final, case_path)
+    assert final.messages.message("recovery") is None
+
+
+def test_restore_leaves_what_was_edited_in_this_sitting(
+    dock, make_dock, qtbot, case_path
+):
+    _dab(dock.session.show_layers().liver)
+    claimed = dock.session.masks.liver.edits.mask.copy()
+    dock.close_down()
+    again = make_dock()
+    open_case(qtbot, again, case_path)
+    liver = again.session.show_layers().liver
+    liver.brush_size = 1
+    _dab(liver, SPOT, 0)
+    again.messages.message("recovery").answers["Restore"].click()
+    expected = claimed.astype(np.uint8)
+    expected[SPOT] = 0
+    np.testing.assert_array_equal(liver.data, expected)
