@@ -123,7 +123,7 @@ def test_a_refused_ct_leaves_no_folder(model, tmp_path, capsys):
 
 def test_warnings_of_the_intake_reach_the_user(model, tmp_path, capsys):
     grey = ((phantom_ct() + 1000) // 5).clip(0, 255).astype(np.uint8)
-    path = tmp_path / "gr\x1b[31mey.mha"
+    path = tmp_path / "sca\x1b[31mn.mha"
     sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
     out = tmp_path / "out"
     words = ["segment", str(path), "-o", str(out), "--model", str(model)]
