@@ -76,7 +76,7 @@ def fill_chest(tissues: NDArray[np.uint8], cavity: NDArray[np.bool_]) -> None:
     solid = np.isin(tissues, organs)
     count = tissues.shape[0]
     top = count - 1 - np.argmax(solid[::-1], axis=0)
-    some = solid.any(axis=0)
+    some: NDArray[np.bool_] = np.any(solid, axis=0)
     nearest = ndimage.distance_transform_edt(
         ~some, return_distances=False, return_indices=True
     )
