@@ -29,4 +29,6 @@ def make_dock(make_napari_viewer, qtbot):
     yield make
     for dock in docks:
         dock.close_down()
+        if dock.parent() is None:  # a test has taken it out of its window
+            dock.deleteLater()
         qtbot.wait(20)

@@ -107,6 +107,7 @@ def test_a_superseded_job_is_not_heard(slot, qtbot):
 
 def test_progress_shows_time_left_and_cancel(slot, qtbot):
     row = ProgressRow(slot, stops=True)
+    row.setObjectName("handled_widget")  # napari's name for what qtbot closes
     qtbot.addWidget(row)
     gate = Gate()
     slot.start(gate)

@@ -41,7 +41,7 @@ class LiverDock(QWidget):
         # we compare layers by identity and use nothing private of the viewer.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.session = Session(self.viewer)
-        self.messages = MessageArea()
+        self.messages = MessageArea(self)
         self.case = CaseSection(self.session)
         self.segment = SegmentSection(self.session)
         self.threshold = ThresholdSection(self.session)

@@ -95,8 +95,8 @@ class Message(QFrame):
 class MessageArea(QWidget):
     """Room for messages, at most one on each topic."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._by_topic: dict[str, Message] = {}

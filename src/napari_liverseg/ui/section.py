@@ -49,7 +49,7 @@ class Section(QFrame):
         self.rows = QVBoxLayout(self.body)
         self.rows.setContentsMargins(8, 2, 4, 8)
         self.rows.setSpacing(6)
-        self.messages = MessageArea()
+        self.messages = MessageArea(self)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(0)
