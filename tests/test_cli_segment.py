@@ -191,7 +191,7 @@ def test_unknown_model_and_output_in_the_way(ct, tmp_path, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path):
-    big = np.full((60, 150, 170), 40, np.int16)
+    big = np.full((240, 300, 300), 40, np.int16)
     big[0, 0, 0] = -1000  # some air, or the intake check warns
     path = write_nifti(tmp_path / "big.nii.gz", big)
     slow = write_random_model(tmp_path / "slow", spacing_mm=(2.0, 1.0, 1.0))
