@@ -189,6 +189,11 @@ def test_unknown_model_and_output_in_the_way(ct, tmp_path, capsys):
     assert out.read_text() == "a file"
 
 
+def _heed_ctrl_c():
+    """Undo what a shell does to jobs in its background: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path):
     big = np.full((240, 300, 300), 40, np.int16)
@@ -208,7 +213,9 @@ def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path):
         slow,
     ]
     words = [str(word) for word in command]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c
+    ) as process:
         try:
             # Generous: a busy machine takes long to load torch.
             deadline = time.monotonic() + 240
