@@ -52,6 +52,15 @@ def open_case(qtbot, dock, path):
     return dock.session.volume
 
 
+def open_with_model(qtbot, dock, path, model):
+    """Open a CT and choose a model by name; return the dock."""
+    open_case(qtbot, dock, path)
+    box = dock.segment.model
+    names = [box.itemData(i).name for i in range(box.count())]
+    box.setCurrentIndex(names.index(model))
+    return dock
+
+
 def segment(qtbot, dock):
     """Press Segment and wait for the masks."""
     from qtpy.QtCore import Qt

@@ -10,6 +10,7 @@ from dock_case import (
     hounsfield,
     labels,
     open_case,
+    open_with_model,
     paint,
     segment,
     write_image,
@@ -34,12 +35,7 @@ def case_path(tmp_path):
 
 @pytest.fixture
 def dock(make_dock, qtbot, case_path):
-    dock = make_dock()
-    open_case(qtbot, dock, case_path)
-    box = dock.segment.model
-    names = [box.itemData(i).name for i in range(box.count())]
-    box.setCurrentIndex(names.index("tiny"))
-    return dock
+    return open_with_model(qtbot, make_dock(), case_path, "tiny")
 
 
 def _dab(layer, voxel=SPOT, value=1):
@@ -84,6 +80,7 @@ def test_painting_before_any_run_needs_no_model(dock):
     written = read_masks(dock.viewer)
     assert written.labels[SPOT] == 2
     assert written.liver_ml == written.tumour_ml > 0
+    assert dock.session.masks.volumes().liver_ml == written.liver_ml
 
 
 def test_a_removed_mask_comes_back_with_its_edits(dock, qtbot):

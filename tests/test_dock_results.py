@@ -18,7 +18,7 @@ from dock_case import (
     TUMOUR,
     hounsfield,
     labels,
-    open_case,
+    open_with_model,
     segment,
     write_image,
 )
@@ -51,12 +51,7 @@ def case_path(tmp_path):
 
 @pytest.fixture
 def dock(make_dock, qtbot, case_path):
-    dock = make_dock()
-    open_case(qtbot, dock, case_path)
-    box = dock.segment.model
-    names = [box.itemData(i).name for i in range(box.count())]
-    box.setCurrentIndex(names.index("tiny"))
-    return dock
+    return open_with_model(qtbot, make_dock(), case_path, "tiny")
 
 
 def _filled(dock):

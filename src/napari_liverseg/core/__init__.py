@@ -1,1 +1,1 @@
-"""What a liver case is: geometry, volume in HU, segmentation, errors (numpy only)."""
+"""What a liver case is: geometry, volume, segmentation, errors; no torch, no Qt."""

@@ -119,7 +119,9 @@ class Masks(QObject):
     def volumes(self) -> Volumes:
         """Return what the masks hold now."""
         voxel_ml = self.volume.geometry.voxel_ml
-        liver, tumour = (int(np.count_nonzero(layer.data)) for layer in self)
+        tumour = int(np.count_nonzero(self.tumour.data))
+        # A tumour painted outside of the liver is part of the organ's export.
+        liver = int(np.count_nonzero(self.liver.data | self.tumour.data))
         return Volumes(liver * voxel_ml, tumour * voxel_ml, self.lesion_count)
 
     @property
