@@ -6,6 +6,7 @@ import pytest
 from napari_liverseg.synthesis.abdomen import draw_abdomen
 from napari_liverseg.synthesis.appearance import draw_palette, recolour
 from napari_liverseg.synthesis.body import Body
+from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.completion import complete_upwards
 from napari_liverseg.synthesis.field import grid_axes, smooth_field
 from napari_liverseg.synthesis.phantom import make_phantom
@@ -14,7 +15,8 @@ from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
 from napari_liverseg.synthesis.scanner import thicken
 from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
-from napari_liverseg.synthesis.tumour import Tumour, plant
+from napari_liverseg.synthesis.torso import draw_torso
+from napari_liverseg.synthesis.tumour import DARKEST_HU, Tumour, draw_tumour, plant
 
 AXES = grid_axes((75, 70, 82), (4.5, 5.0, 5.0), (-280.0, -170.0, -205.0))
 GRID = PatchGrid((32, 48, 40), (6.0, 6.0, 6.0))
@@ -191,3 +193,26 @@ def test_a_truncated_scan_gets_domes_lungs_and_a_heart(tissues):
     assert np.all(np.diff(areas) <= 0)
     assert (added == Tissue.LUNG).any()
     assert (added == Tissue.HEART).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_heart_lies_on_a_saddle_and_not_on_a_table(seed):
+    # A flat floor would put a whole lobe's face into one slice.
+    axes = grid_axes((20, 120, 140), (6.0, 2.5, 2.5), (-100.0, -150.0, -175.0))
+    torso = draw_torso(Canvas(axes, np.random.default_rng(seed)))
+    inside = torso.cavity.any(axis=0)
+    heights = torso.dome_mm[0][inside]
+    counts, _ = np.histogram(heights, bins=np.arange(-200, 5, 1.0))
+    assert counts.max() * 2.5**2 / 100 < 30  # cm2 within a millimetre of height
+
+
+@pytest.mark.parametrize("liver_hu", [30.0, 60.0, 110.0])
+def test_solid_tumours_are_denser_than_bile(liver_hu):
+    axes = grid_axes((20, 20, 20), (3.0, 3.0, 3.0))
+    liver = np.ones((20, 20, 20), bool)
+    rng = np.random.default_rng(1)
+    drawn = [draw_tumour(liver, axes, liver_hu, rng) for _ in range(60)]
+    darker = [t.contrast_hu for t in drawn if t.contrast_hu < 0]
+    assert len(darker) > 30
+    assert min(darker) >= min(DARKEST_HU - liver_hu, -15.0)
+    assert len({round(c) for c in darker}) > 1 or liver_hu < 40

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.inference.precision import FAST_BF16, multiplies_bf16
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.store import find_model
 from napari_liverseg.synthesis.sample import PatchGrid
@@ -84,8 +85,8 @@ class KilledRun(starter.Run):
             raise KilledError
 
 
-def _run(out):
-    return starter.Run(out, 4, "cpu", bf16=False)
+def _run(out, steps=4):
+    return starter.Run(out, steps, "cpu", bf16=False)
 
 
 def test_a_step_without_a_finite_gradient_changes_nothing(tmp_path):
@@ -106,3 +107,19 @@ def test_the_spec_says_what_the_model_is():
     assert "not for clinical use" in public.notice
     assert "public" in public.notice
     assert "public" not in starter.starter_spec(10, with_scan=False).notice
+
+
+def test_a_run_takes_bfloat16_only_where_the_processor_has_it(tmp_path):
+    run = starter.Run(tmp_path, 4, "cpu")
+    assert run.bf16 == multiplies_bf16("cpu")
+    has = torch.cpu.get_capabilities()
+    assert multiplies_bf16("cpu") == any(has.get(name) for name in FAST_BF16)
+
+
+def test_a_run_may_begin_with_the_weights_of_a_model(small, tmp_path):
+    first = find_model(str(starter.train(_run(tmp_path / "first"), small)))
+    folder = starter.train(_run(tmp_path / "second", steps=0), small, first)
+    begun = find_model(str(folder))
+    for key, value in load_network(first).state_dict().items():
+        torch.testing.assert_close(value, load_network(begun).state_dict()[key])
+    assert "begun from starter 1.0.0" in begun.training_data

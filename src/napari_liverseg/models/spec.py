@@ -3,7 +3,7 @@
 import datetime
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import (
@@ -17,12 +17,19 @@ from pydantic import (
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
+from napari_liverseg.models.contract import Input, Normalisation, Output, Windows
+
+if TYPE_CHECKING:
+    import torch
 
 SPEC_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 
 ABDOMEN_WINDOW_HU = (-160.0, 240.0)
 """The lower and upper HU between which soft tissue differs."""
+
+AIR = -1.0
+"""What our own networks see of air; windows are padded with it."""
 
 MAX_SPEC_BYTES = 1_000_000
 """A longer `model.json` is no spec; it is refused before it is parsed."""
@@ -177,6 +184,30 @@ class ModelSpec(BaseModel):
             f"Licence: {self.licence}",
         ]
         return "\n".join(line for line in lines if line)
+
+    @property
+    def input(self) -> Input:
+        """What the network expects of a CT."""
+        low, high = self.hu_window
+        normalisation = Normalisation((low, high), (low + high) / 2, (high - low) / 2)
+        return Input(self.spacing_mm, normalisation)
+
+    @property
+    def windows(self) -> Windows:
+        """How the network is moved over a volume; around it is air."""
+        return Windows(self.patch, self.overlap, padding=AIR)
+
+    @property
+    def output(self) -> Output:
+        """What the network's channels mean."""
+        labels = self.labels
+        return Output(len(Labels.model_fields), (labels.liver,), (labels.tumour,))
+
+    def load_networks(self) -> tuple["torch.nn.Module"]:
+        """Return the network with its weights, see `models.network.load_network`."""
+        from napari_liverseg.models.network import load_network
+
+        return (load_network(self),)
 
     def in_folder(self, folder: Path) -> Self:
         """Return the same spec, bound to the folder of its files."""

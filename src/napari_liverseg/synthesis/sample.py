@@ -142,5 +142,7 @@ def _plant_tumours(
     count = int(rng.choice(len(TUMOUR_COUNTS), p=TUMOUR_COUNTS))
     if np.count_nonzero(liver) < 200:
         return
+    liver_hu = float(hu[liver].mean())
     for _ in range(count):
-        labels[plant(draw_tumour(liver, axes, rng), hu, liver, axes, rng)] = TUMOUR
+        tumour = draw_tumour(liver, axes, liver_hu, rng)
+        labels[plant(tumour, hu, liver, axes, rng)] = TUMOUR

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_liverseg.synthesis.field import smooth_field
 from napari_liverseg.synthesis.shape import ellipsoid
 from napari_liverseg.synthesis.tissue import Tissue
 
@@ -105,11 +106,14 @@ def _diaphragm(
         canvas.draw(-0.1, 0.1),
         canvas.draw(55, 100),
     )
-    floor = canvas.draw(-32, -8)
-    middle = floor - 30 * np.clip(np.abs(x - 0.05) / 0.45, 0, None) ** 4
-    posterior = 55 * np.clip(y - 0.1, 0, None) ** 2
-    heights = np.maximum(np.maximum(right, left), middle - posterior)
-    return np.asarray(heights, np.float32)
+    # The heart lies on a shallow saddle, nowhere flat.
+    floor, crest = canvas.draw(-32, -8), canvas.draw(-0.35, 0.05)
+    middle = floor - 30 * (np.abs(x - 0.05) / 0.45) ** 3
+    middle = middle - canvas.draw(15, 40) * (y - crest) ** 2
+    heights = np.maximum(np.maximum(right, left), middle)
+    z_axis, y_axis, x_axis = canvas.axes_mm
+    ripples = smooth_field((z_axis[:1], y_axis, x_axis), 35.0, canvas.rng)
+    return np.asarray(heights + 1.5 * ripples, np.float32)
 
 
 def _chest(canvas: Canvas, torso: Torso) -> None:

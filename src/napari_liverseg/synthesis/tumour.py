@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from napari_liverseg.core.box import Box
     from napari_liverseg.synthesis.field import Axes
 
+DARKEST_HU = 18.0
+"""Solid tumours are denser than bile and cysts, which lie near 0 to 15 HU."""
+
 REACH = 1.5
 """An uneven, soft-edged tumour ends within this many of its radii."""
 
@@ -52,16 +55,22 @@ class Tumour:
 
 
 def draw_tumour(
-    liver: NDArray[np.bool_], axes_mm: Axes, rng: np.random.Generator
+    liver: NDArray[np.bool_],
+    axes_mm: Axes,
+    liver_hu: float,
+    rng: np.random.Generator,
 ) -> Tumour:
     """Draw a tumour centred on some voxel of a liver.
 
-    Radii are log-uniform from 4 to 45 mm; 85 % are darker than the liver.
+    Radii are log-uniform from 4 to 45 mm; 85 % are darker than the liver, but
+    denser than water, or a network could not tell them from a gallbladder.
     """
     candidates = np.flatnonzero(liver)
     index = np.unravel_index(int(rng.choice(candidates)), liver.shape)
     radius = float(np.exp(rng.uniform(np.log(4), np.log(45))))
-    contrast = rng.uniform(15, 75) * (-1 if rng.random() < 0.85 else 1)
+    contrast = rng.uniform(15, 75)
+    if rng.random() < 0.85:
+        contrast = -min(contrast, max(liver_hu - DARKEST_HU, 15.0))
     z, y, x = (float(a[i]) for a, i in zip(axes_mm, index, strict=True))
     rz, ry, rx = (float(radius * r) for r in rng.uniform(0.75, 1.25, 3))
     tz, ty, tx = (float(t) for t in rng.uniform(-90, 90, 3))
