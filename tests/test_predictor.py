@@ -14,7 +14,7 @@ from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference import devices
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.devices import Device, available_devices, resolve
-from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.inference.plan import Plan
 from napari_liverseg.inference.predictor import NO_LIVER, Predictor
 from napari_liverseg.inference.windows import Step, remaining
@@ -129,21 +129,22 @@ def test_the_smallest_volumes_run(random_model, shape):
 
 
 def test_progress_never_falls_and_tells_the_time_left(random_model):
-    told = []
+    told, planned = [], []
     Predictor(random_model, "cpu").predict(
-        _volume(_phantom()[0]), lambda *report: told.append(report)
+        _volume(_phantom()[0]),
+        lambda *report: told.append(report),
+        listener=Listener(on_plan=planned.append),
     )
     shares = [done / total for done, total, _ in told]
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
     texts = [text for *_, text in told]
-    assert any(t.startswith("Planned: ") and "GB free" in t for t in texts)
+    assert len(planned) == 1
+    assert "GB free" in planned[0]
     windows = [text for text in texts if text.endswith("left")]
     assert len(windows) > 3
-    assert windows[-1].startswith(
-        f"Segmenting: window {len(windows)} of {len(windows)}"
-    )
+    assert windows[-1].startswith(f"Segmenting: part {len(windows)} of {len(windows)}")
 
 
 def test_cancel_stops_before_the_next_window(random_model):

@@ -66,7 +66,8 @@ def describe(series: "SeriesInfo") -> str:
         series.orientation,
         series.kernel and f"kernel {series.kernel}",
         series.phase,
-        f"{times(series.shape)} voxels of {times(series.spacing_mm)} mm (z, y, x)",
+        all(series.shape)
+        and f"{times(series.shape)} voxels of {times(series.spacing_mm)} mm (z, y, x)",
         f"{len(series.files)} file{'' if len(series.files) == 1 else 's'}",
     )
     lines = [

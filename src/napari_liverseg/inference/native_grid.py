@@ -163,7 +163,7 @@ def _leaders(
 ) -> NDArray[np.int64]:
     """Return the parts that are the largest at some threshold."""
     flat, columns, levels = liver.reshape(-1), liver.shape[2], LEADING_AT.size + 1
-    counts = np.zeros(parts * levels, np.int64)
+    flat_counts = np.zeros(parts * levels, np.int64)
     blocks = np.cumsum(runs.lengths) // VOXELS_AT_ONCE
     for block in range(int(blocks[-1]) + 1):
         chosen = np.flatnonzero(blocks == block)
@@ -172,8 +172,8 @@ def _leaders(
         believed = flat[row * columns + column]
         reached = np.searchsorted(LEADING_AT, believed, side="right")
         keys = np.repeat(of_run[chosen], some.lengths) * levels + reached
-        counts += np.bincount(keys, minlength=counts.size)
-    counts = counts.reshape(parts, levels)
+        flat_counts += np.bincount(keys, minlength=flat_counts.size)
+    counts = flat_counts.reshape(parts, levels)
     sizes = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
     is_reached = sizes.any(axis=0)
     return np.unique(sizes[:, is_reached].argmax(axis=0))

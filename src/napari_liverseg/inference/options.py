@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.box import Box
     from napari_liverseg.core.probabilities import Look
+
+    OnPartial = Callable[[NDArray[np.uint8], Box], None]
 
 
 @dataclass(frozen=True)
@@ -33,3 +41,20 @@ class RunOptions:
     mirror: bool = False
     focus: int | None = None
     tune: bool = True
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who wants to know what a run is about to do and has found so far.
+
+    Parameters
+    ----------
+    on_plan : callable or None
+        Told the plan in a sentence, before the first window.
+    on_partial : callable or None
+        Told ``(labels, box)``, the model's own decision in a box of the CT,
+        whenever slices are settled; what is told may still be cleaned.
+    """
+
+    on_plan: Callable[[str], None] | None = None
+    on_partial: OnPartial | None = None

@@ -22,6 +22,7 @@ from napari_liverseg.inference.native_grid import (
     decide_planes,
     to_native_grid,
 )
+from napari_liverseg.inference.options import Listener
 from napari_liverseg.inference.plan import Plan, make_plan, refuse_unless_it_fits
 from napari_liverseg.inference.prepare import prepare
 from napari_liverseg.inference.recipe import choose_recipe
@@ -30,20 +31,18 @@ from napari_liverseg.inference.runs import largest_part_box
 from napari_liverseg.inference.windows import Sweep, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from napari_liverseg.core.box import Box
     from napari_liverseg.core.probabilities import Look
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
-    from napari_liverseg.inference.options import RunOptions
+    from napari_liverseg.inference.options import OnPartial, RunOptions
     from napari_liverseg.inference.predictor import Predictor
     from napari_liverseg.inference.prepare import Prepared
     from napari_liverseg.inference.windows import OnPlanes, Step
 
-    OnPartial = Callable[[NDArray[np.uint8], Box], None]
+NOBODY = Listener()
 
 NO_COARSE_LIVER = (
     "The coarse pass found no liver: the model looked at every voxel instead."
@@ -92,7 +91,7 @@ def run_pipeline(
     options: RunOptions,
     on_progress: OnProgress,
     is_cancelled: IsCancelled,
-    on_partial: OnPartial | None = None,
+    listener: Listener = NOBODY,
 ) -> Outcome:
     """Return what a model believes of a CT, see `Predictor.predict`."""
     model = predictor.model
@@ -119,7 +118,8 @@ def run_pipeline(
         )
         refuse_unless_it_fits(plan)
         sweep.keep_as(plan.dtype)
-        on_progress(0, 1, f"Planned: {plan.sentence}")
+        if listener.on_plan is not None:
+            listener.on_plan(plan.sentence)
         recipe = Recipe()
         if options.tune:
             window = sweep.middle_window()
@@ -127,7 +127,7 @@ def run_pipeline(
         runner = Runner(predictor.networks, mirror, recipe)
         tally = Tally(on_progress, is_cancelled)
         tally.start(sweep.count)
-        publish = _publisher(on_partial, prepared, Groups(model.output))
+        publish = _publisher(listener.on_partial, prepared, Groups(model.output))
 
         def attempt(step: Step) -> torch.Tensor:
             return sweep.go(runner.to(step.device), step, tally, publish)

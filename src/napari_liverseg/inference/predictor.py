@@ -13,14 +13,13 @@ from napari_liverseg.core.progress import (
     never_cancelled,
 )
 from napari_liverseg.inference.devices import resolve
-from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.models.store import coarse_model
 
 if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.inference.devices import Device
-    from napari_liverseg.inference.pipeline import OnPartial
     from napari_liverseg.models.contract import Model
 
 NO_LIVER = (
@@ -73,7 +72,7 @@ class Predictor:
         on_progress: OnProgress = ignore_progress,
         is_cancelled: IsCancelled = never_cancelled,
         options: RunOptions | None = None,
-        on_partial: OnPartial | None = None,
+        listener: Listener | None = None,
     ) -> Probabilities:
         """Return what the model believes about each voxel of a CT.
 
@@ -92,9 +91,7 @@ class Predictor:
             Asked before each window.
         options : RunOptions or None
             None is `RunOptions()`.
-        on_partial : callable or None
-            Told ``(labels, box)``, the model's own decision in a box of the CT,
-            whenever slices are settled; what is told may still be cleaned.
+        listener : Listener or None
 
         Raises
         ------
@@ -113,7 +110,7 @@ class Predictor:
             options or RunOptions(),
             never_back(on_progress),
             is_cancelled,
-            on_partial,
+            listener or Listener(),
         )
         belief, notes = found.belief, found.notes
         if not belief.decision.any():

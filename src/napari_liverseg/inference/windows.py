@@ -70,7 +70,7 @@ class Tally:
         self.done += windows
         passed = time.perf_counter() - self.started
         left = remaining(passed / self.done * (self.total - self.done))
-        text = f"Segmenting: window {self.done} of {self.total}, {left} left"
+        text = f"Segmenting: part {self.done} of {self.total}, {left} left"
         self.on_progress(self.done, self.total + 1, text)
 
 

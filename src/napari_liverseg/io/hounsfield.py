@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.problem import Problem
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ BELOW_FAT_HU = -200
 """Every CT of a body holds voxels below this: air in lungs, bowel or around."""
 
 GREY_VALUES = 255
+
+MOST_LABELS = 2000
+LABELS_ALIKE = 0.8
+"""Share of labelled voxels whose neighbour has the same label, in any label map."""
 
 INT16 = np.iinfo(np.int16)
 
@@ -44,6 +49,31 @@ def _fits(values: NDArray[Any]) -> bool:
         return True
     # Slice by slice: most float volumes are told by their first slice.
     return all(np.array_equal(part, np.rint(part)) for part in values)
+
+
+def refuse_label_map(values: NDArray[Any], name: str) -> None:
+    """Refuse a label map that was opened as a CT.
+
+    Its values are whole numbers from 0 up, and beside a labelled voxel nearly
+    always lies one of the same label; the noise of a CT, be it squeezed to 8
+    bits, makes neighbours differ.
+
+    Raises
+    ------
+    CaseError
+    """
+    if values.shape[-1] < 2 or values.min() < 0 or values.max() > MOST_LABELS:
+        return
+    left, right = values[..., :-1], values[..., 1:]
+    labelled = left > 0
+    count = int(np.count_nonzero(labelled))
+    same = int(np.count_nonzero(labelled & (left == right)))
+    whole = values.dtype.kind != "f" or bool(np.array_equal(values, np.rint(values)))
+    if not whole or same <= LABELS_ALIKE * count:
+        return
+    found = f"'{name}' looks like a label map and is no CT."
+    step = "Open the CT first; a label map is taken up under Correct or Compare."
+    raise CaseError(found, step)
 
 
 def hounsfield_problems(hu: NDArray[Any], name: str) -> list[Problem]:

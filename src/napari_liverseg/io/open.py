@@ -14,7 +14,7 @@ from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.io.archive import extracted, is_zip
 from napari_liverseg.io.dicom import load_series
 from napari_liverseg.io.formats import stem
-from napari_liverseg.io.hounsfield import as_hu, hounsfield_problems
+from napari_liverseg.io.hounsfield import as_hu, hounsfield_problems, refuse_label_map
 from napari_liverseg.io.images import read_image
 from napari_liverseg.io.keys import volume_key
 from napari_liverseg.io.scan import find_series
@@ -141,6 +141,7 @@ def _load(
 def _load_file(path: Path) -> CTVolume:
     image = read_image(path)
     geometry, reorientation = reorient_to_lps(image.geometry)
+    refuse_label_map(image.voxels, path.name)
     stored = as_hu(image.voxels)
     hu = np.ascontiguousarray(reorientation.to_lps(stored))
     problems = image.problems

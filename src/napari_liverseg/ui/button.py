@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -23,6 +24,12 @@ QPushButton[primary="true"]:disabled {
     border: none;
 }
 """
+
+
+def wrapped(text: str) -> str:
+    """Return a tooltip of several lines that Qt wraps; plain text it does not."""
+    lines = "<br>".join(escape(line) for line in text.splitlines())
+    return f"<qt>{lines}</qt>"
 
 
 def quiet_button(text: str, tip: str, on_click: Callable[[], None]) -> QPushButton:

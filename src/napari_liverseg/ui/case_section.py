@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,11 @@ from napari_liverseg.ui.series_dialog import Choice, SeriesDialog, needs_choice
 from napari_liverseg.ui.window import PRESETS, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from napari.layers import Layer
 
+    from napari_liverseg.core.problem import Decision, Problem
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.io.series import SeriesInfo
@@ -31,6 +35,10 @@ if TYPE_CHECKING:
 
 FILES = "CT (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.zip);;All files (*)"
 PRESETS_A_ROW = 3
+DONE: dict[Decision, str] = {
+    "resample": "As you decided, it was resampled onto a straight, even grid.",
+    "keep-first": "As you decided, the first of the images at a position was kept.",
+}
 
 
 class CaseSection(Section):
@@ -94,7 +102,8 @@ class CaseSection(Section):
             Series and decisions that the user has chosen.
         """
         self._path = path
-        self.messages.clear_all()
+        self._session.folder = path.parent
+        self.messages.clear("open")  # what is known of the case on screen stays
         self.slot.start(partial(read_case, path, choice))
 
     def close_down(self) -> None:
@@ -109,12 +118,16 @@ class CaseSection(Section):
             layer.contrast_limits = window.limits
 
     def _ask_file(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Open a CT", "", FILES)
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Open a CT", self._session.start_folder, FILES
+        )
         if name:
             self.open(Path(name))
 
     def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Open a folder of DICOM files")
+        name = QFileDialog.getExistingDirectory(
+            self, "Open a folder of DICOM files", self._session.start_folder
+        )
         if name:
             self.open(Path(name))
 
@@ -139,7 +152,8 @@ class CaseSection(Section):
         self.messages.clear_all()
         for problem in volume.problems:
             kind = "note" if problem.severity == "note" else "warning"
-            self.messages.show_message(problem.code, Message(problem.message, kind))
+            text = after_decision(problem, volume.decisions)
+            self.messages.show_message(problem.code, Message(text, kind))
         for button in self.presets.buttons():
             button.show()
         self._on_layers()
@@ -163,6 +177,15 @@ class CaseSection(Section):
         if layer is not None:
             self.window_label.setText(str(Window.from_limits(*layer.contrast_limits)))
             self.window_label.setToolTip("Drag with the right button to change it")
+
+
+def after_decision(problem: Problem, decisions: Collection[Decision]) -> str:
+    """Return what was found, and what was decided about it where the user did."""
+    if problem.decision is None or problem.decision not in decisions:
+        return problem.message
+    sentences = problem.message.split(". ")
+    found = takewhile(lambda sentence: "ecide '" not in sentence, sentences)
+    return f"{'. '.join(found)}. {DONE[problem.decision]}"
 
 
 def read_case(

@@ -137,6 +137,8 @@ class CompareSection(Section):
             self.truth.addItem("No layer with a truth", None)
         reason = "" if self._session.volume is not None else "Open a CT first"
         allow(self.from_file, reason, "A label map: NIfTI, NRRD or MHA")
+        if not reason and not self._session.has_masks:
+            reason = "There are no masks yet: press Segment or paint"
         if not reason and not layers:
             reason = "Choose the truth first"
         if self.slot.running:
@@ -169,6 +171,7 @@ class CompareSection(Section):
 
     def _on_masks(self) -> None:
         if self.measures is None:
+            self.refresh()
             return
         stale = bool(self.refusal)
         summary = self._summary()

@@ -162,7 +162,9 @@ class LiverDock(QWidget):
 
     def _on_segmented(self) -> None:
         if self.session.probabilities is not None:
-            self._go_to(self.threshold, self.correct)
+            # What the run has to say stays in sight until it is closed.
+            unread = () if self.segment.messages.is_empty else (self.segment,)
+            self._go_to(*unread, self.threshold, self.correct)
 
     def _on_restored(self) -> None:
         self._go_to(self.correct)

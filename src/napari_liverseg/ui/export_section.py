@@ -149,13 +149,16 @@ class ExportSection(Section):
             self.save_csv(path)
 
     def _ask_set(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Choose the retraining set")
+        folder = QFileDialog.getExistingDirectory(
+            self, "Choose the retraining set", self._session.start_folder
+        )
         if folder:
             self.add_to_set(Path(folder))
 
     def _ask_path(self, title: str, name: str, formats: str) -> Path | None:
         """Return a path with an ending, None when the user thinks again."""
-        chosen, wanted = QFileDialog.getSaveFileName(self, title, name, formats)
+        start = str(Path(self._session.start_folder) / name)
+        chosen, wanted = QFileDialog.getSaveFileName(self, title, start, formats)
         if not chosen:
             return None
         path = Path(chosen)

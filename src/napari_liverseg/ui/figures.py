@@ -43,4 +43,4 @@ def grid(volume: CTVolume) -> str:
 def masks(liver_ml: float, lesion_count: int, tumour_ml: float) -> str:
     """Return what the masks hold in one line."""
     text = f"Liver {millilitres(liver_ml)}, {lesions(lesion_count)}"
-    return f"{text}, {millilitres(tumour_ml)}" if lesion_count else text
+    return f"{text} of {millilitres(tumour_ml)}" if lesion_count else text

@@ -54,7 +54,9 @@ class LabelMapOpener(QObject):
 
     def ask(self) -> None:
         """Let the user choose a file and open it."""
-        name, _ = QFileDialog.getOpenFileName(self._window, "Open masks", "", FILES)
+        name, _ = QFileDialog.getOpenFileName(
+            self._window, "Open masks", self._session.start_folder, FILES
+        )
         if name:
             self.open(Path(name))
 

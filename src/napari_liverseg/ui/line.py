@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtWidgets import QLabel
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QResizeEvent
 
 
 class Line(QLabel):
@@ -17,6 +22,15 @@ class Line(QLabel):
         """Show a text; nothing and no gap where it is empty."""
         super().setText(text)
         self.setHidden(not text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Claim the height that the text needs at this width: layouts may not."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(max(self.heightForWidth(self.width()), 0))
 
     def clear(self) -> None:
         """Show nothing."""

@@ -21,7 +21,7 @@ from napari_liverseg.ui.ct_layer import belonging, case_of, placement, role
 from napari_liverseg.ui.mask_layer import MaskLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from napari import Viewer
     from numpy.typing import NDArray
@@ -115,6 +115,15 @@ class Masks(QObject):
         for layer, block in zip(self, _split(labels), strict=True):
             write_around(layer.data, layer.edits.mask, box, block)
             layer.refresh(extent=False, thumbnail=False)
+
+    def unsay(self, boxes: Sequence[Box]) -> None:
+        """Write what the model said before some previews."""
+        for box in boxes:
+            for layer in self:
+                self._give_back(layer, box)
+        if boxes:
+            for layer in self:
+                layer.refresh()
 
     def volumes(self) -> Volumes:
         """Return what the masks hold now."""

@@ -102,6 +102,11 @@ class MessageArea(QWidget):
         self._by_topic: dict[str, Message] = {}
         self.hide()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read."""
+        return not self._by_topic
+
     def show_message(self, topic: str, message: Message) -> None:
         """Show a message in place of an earlier one on the same topic."""
         self.clear(topic)

@@ -79,7 +79,9 @@ class ProgressRow(QWidget):
         share = done / max(total, 1)
         self.bar.setRange(0, STEPS)
         self.bar.setValue(round(share * STEPS))
-        left = time_left(time.monotonic() - self._began, share)
+        left = ""
+        if not text.endswith(" left"):  # some work knows better how long it takes
+            left = time_left(time.monotonic() - self._began, share)
         self.label.setText(f"{text}, {left}" if left else text)
 
     def _cancel(self) -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout
 
+from napari_liverseg.inference.options import Listener
 from napari_liverseg.models.store import list_models
 from napari_liverseg.ui import figures
-from napari_liverseg.ui.button import allow, primary_button
+from napari_liverseg.ui.button import allow, primary_button, wrapped
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.line import Line
 from napari_liverseg.ui.message import Message
 from napari_liverseg.ui.progress_row import ProgressRow
+from napari_liverseg.ui.run_options import RunOptionsBox
 from napari_liverseg.ui.section import Section
 
 if TYPE_CHECKING:
     from napari_liverseg.core.probabilities import Probabilities
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
-    from napari_liverseg.models.spec import ModelSpec
+    from napari_liverseg.inference.options import RunOptions
+    from napari_liverseg.models.contract import Model
     from napari_liverseg.ui.session import Session
 
 AUTO = "Automatic"
@@ -36,6 +41,8 @@ class SegmentSection(Section):
         super().__init__(2, "Segment")
         self._session = session
         self._volume: CTVolume | None = None
+        self._title = ""
+        self._run = 0
         self.slot = JobSlot("Segmenting", self)
         self.slot.done.connect(self._on_done)
         self.slot.failed.connect(self._on_failed)
@@ -54,13 +61,25 @@ class SegmentSection(Section):
         self.device.setToolTip("Where to compute; Automatic takes the fastest")
         self.run = primary_button("Segment", "", self.segment)
         self.progress = ProgressRow(self.slot, stops=True)
+        self.options = RunOptionsBox()
+        self.plan = Line()
+        self._news = RunNews(self)
+        self._news.planned.connect(self._on_plan)
+        self._news.found.connect(self._on_partial)
         self.result = Line()
         form = QFormLayout()
         form.addRow("Model", self.model)
         form.addRow(self.card)
         form.addRow("Device", self.device)
         self.add(form)
-        for widget in (self.run, self.progress, self.result, self.messages):
+        for widget in (
+            self.options,
+            self.run,
+            self.progress,
+            self.plan,
+            self.result,
+            self.messages,
+        ):
             self.add(widget)
         self._fill_models()
         self._fill_devices()
@@ -68,7 +87,7 @@ class SegmentSection(Section):
         self.refresh()
 
     @property
-    def spec(self) -> ModelSpec | None:
+    def spec(self) -> Model | None:
         """The chosen model."""
         return self.model.currentData()
 
@@ -77,10 +96,18 @@ class SegmentSection(Section):
         volume, spec = self._session.volume, self.spec
         if volume is None or spec is None:
             return
-        self._volume = volume
+        self._volume, self._title = volume, spec.title
         self.messages.clear_all()
         self.result.clear()
-        self.slot.start(partial(predict, spec, self.device.currentData(), volume))
+        self._run += 1
+        ask = Request(
+            spec,
+            self.device.currentData(),
+            volume,
+            self.options.options(self._session.slice_in_view),
+            self._news.listener(self._run),
+        )
+        self.slot.start(partial(predict, ask))
 
     def close_down(self) -> None:
         """Stop a run and take no notice of its end."""
@@ -103,13 +130,24 @@ class SegmentSection(Section):
             self.result.clear()
             self.set_status("")
             self.messages.clear_all()
+            self.plan.clear()
         self.refresh()
+
+    def _on_plan(self, run: int, text: str) -> None:
+        if run == self._run and self.slot.running:
+            self.plan.setText(text)
+
+    def _on_partial(self, run: int, labels: Any, box: Any) -> None:
+        is_ours = run == self._run and self._volume is self._session.volume
+        if is_ours and self.slot.running:
+            self._session.show_partial(labels, box)
 
     def _on_model(self) -> None:
         spec = self.spec
         self.card.setText(spec.notice if spec else "No model is installed.")
+        self.options.fit(spec)
         for widget in (self.model, self.card):
-            widget.setToolTip(spec.card if spec else "")
+            widget.setToolTip(wrapped(spec.card) if spec else "")
 
     def _on_done(self, probabilities: Probabilities) -> None:
         self._fill_devices()
@@ -121,17 +159,20 @@ class SegmentSection(Section):
             return
         held, run = masks.volumes(), probabilities.run
         text = figures.masks(held.liver_ml, held.lesions, held.tumour_ml)
-        self.set_status(text)
-        took = f"{figures.duration(run.seconds)} on {run.device}"
-        self.result.setText(f"{text}. Took {took}.")
+        took = f"took {figures.duration(run.seconds)} on {run.device}"
+        # What the masks hold now is the next step's line; sliders change it.
+        self.set_status(f"{self._title}, {took}")
+        self.result.setText(f"The model found: {text}; {took}.")
         if run.notes:
             self.messages.show_message("notes", Message("\n".join(run.notes), "note"))
 
     def _on_failed(self, error: Exception) -> None:
         self._fill_devices()
+        self._session.drop_partial()
         self.messages.show_error("run", error)
 
     def _on_stopped(self) -> None:
+        self._session.drop_partial()
         self.result.setText("Stopped. The masks are as they were.")
 
     def _fill_models(self) -> None:
@@ -161,23 +202,39 @@ class SegmentSection(Section):
         self.device.setCurrentIndex(max(self.device.findData(chosen), 0))
 
 
-def predict(
-    spec: ModelSpec,
-    device: str,
-    volume: CTVolume,
-    on_progress: OnProgress,
-    is_cancelled: IsCancelled,
-) -> Probabilities:
-    """Run a model on a CT; in a job, so that PyTorch loads in its thread.
+class RunNews(QObject):
+    """Carries what a run tells from its thread to the window's, by its number."""
 
-    Parameters
-    ----------
-    spec : ModelSpec
-    device : str
-    volume : CTVolume
-    on_progress, is_cancelled : callable
-    """
+    planned = Signal(int, str)
+    found = Signal(int, object, object)
+
+    def listener(self, run: int) -> Listener:
+        """Return who listens to one run."""
+        return Listener(
+            on_plan=lambda text: self.planned.emit(run, text),
+            on_partial=lambda labels, box: self.found.emit(run, labels, box),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One run that the user has asked for."""
+
+    model: Model
+    device: str
+    volume: CTVolume
+    options: RunOptions
+    listener: Listener
+
+
+def predict(
+    ask: Request, on_progress: OnProgress, is_cancelled: IsCancelled
+) -> Probabilities:
+    """Run a model on a CT; in a job, so that PyTorch loads in its thread."""
     on_progress(0, 1, "Preparing the model")
     from napari_liverseg.inference.predictor import Predictor
 
-    return Predictor(spec, device).predict(volume, on_progress, is_cancelled)
+    predictor = Predictor(ask.model, ask.device)
+    return predictor.predict(
+        ask.volume, on_progress, is_cancelled, ask.options, ask.listener
+    )

@@ -13,8 +13,10 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
     QDialogButtonBox,
+    QFrame,
     QHeaderView,
     QLabel,
+    QScrollArea,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from napari_liverseg.io.series import SeriesInfo
 
 COLUMNS = ("Series", "Size", "Spacing (mm)", "Kernel", "Phase", "Problems")
-ROW_PX, MOST_ROWS = 32, 12
+ROW_PX, MOST_ROWS, PROBLEMS_PX = 32, 12, 96
 DECISIONS: dict[str, str] = {
     "resample": "Resample onto a straight, even grid (voxels are interpolated)",
     "keep-first": "Keep the first of the images that share a position",
@@ -57,7 +59,8 @@ def needs_choice(series: Sequence[SeriesInfo]) -> bool:
     """Whether the user must say which series, or decide about an error."""
     if len(series) != 1:
         return len(series) > 1
-    return any(p.decision for p in series[0].errors)
+    errors = series[0].errors
+    return bool(errors) and all(p.decision for p in errors)
 
 
 class SeriesDialog(QDialog):
@@ -70,7 +73,7 @@ class SeriesDialog(QDialog):
         self._series = series
         self.setWindowTitle("Choose a series")
         self.setStyleSheet(STYLE)
-        self.resize(760, 200 + ROW_PX * min(len(series), MOST_ROWS))
+        self.resize(760, 220 + ROW_PX * min(len(series), MOST_ROWS))
         self.table = self._make_table()
         self.problems = QLabel()
         self.problems.setWordWrap(True)
@@ -89,8 +92,10 @@ class SeriesDialog(QDialog):
         head = QLabel(f"{len(series)} series found. Which one do you want to open?")
         if len(series) == 1:
             head.setText("This series is not an even volume. What should be done?")
-        for widget in (head, self.table, self.problems, *self.decisions.values()):
+        for widget in (head, self.table, _scrolling(self.problems)):
             rows.addWidget(widget)
+        for box in self.decisions.values():
+            rows.addWidget(box)
         rows.addWidget(buttons)
         self.table.itemSelectionChanged.connect(self._on_select)
         for box in self.decisions.values():
@@ -120,8 +125,10 @@ class SeriesDialog(QDialog):
         return self._series[max(self.table.currentRow(), 0)]
 
     def _wanted(self) -> set[str]:
-        """Return the decisions that the selected series needs."""
+        """Return the decisions that open the selected series; none where none does."""
         errors = self._selected.errors
+        if any(p.decision is None for p in errors):
+            return set()
         return {p.decision for p in errors if p.decision is not None}
 
     def _on_select(self) -> None:
@@ -129,8 +136,10 @@ class SeriesDialog(QDialog):
         for name, box in self.decisions.items():
             box.setVisible(name in wanted)
             box.setChecked(False)
-        messages = [p.message for p in self._selected.problems]
-        self.problems.setText("\n".join(messages) or "No problems found.")
+        # What cannot be decided about comes first: it is why a series stays shut.
+        problems = sorted(self._selected.problems, key=lambda p: p.decision is not None)
+        text = "\n".join(p.message for p in problems)
+        self.problems.setText(text or "No problems found.")
         self._allow()
 
     def _allow(self) -> None:
@@ -157,6 +166,17 @@ class SeriesDialog(QDialog):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         return table
+
+
+def _scrolling(label: QLabel) -> QScrollArea:
+    """Return room for a text of any length: none of it is ever cut."""
+    label.setAlignment(Qt.AlignmentFlag.AlignTop)
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setMinimumHeight(PROBLEMS_PX)
+    area.setWidget(label)
+    return area
 
 
 def _cells(info: SeriesInfo) -> tuple[str, ...]:

@@ -15,9 +15,14 @@ from napari_liverseg.ui.recovery import Recovery
 from napari_liverseg.ui.sitting import Sitting, disown, find_sitting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
     from napari import Viewer
     from napari.layers import Layer
+    from numpy.typing import NDArray
 
+    from napari_liverseg.core.box import Box
     from napari_liverseg.core.probabilities import Probabilities
     from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.core.volume import CTVolume
@@ -47,9 +52,12 @@ class Session(QObject):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.viewer = viewer
+        self.folder: Path | None = None
+        """Where the last CT was opened; dialogs start there."""
         self.volume: CTVolume | None = None
         self.masks: Masks | None = None
         self.recovery: Recovery | None = None
+        self._partial: list[Box] = []
         self._ct: Layer | None = None
         self.probabilities: Probabilities | None = None
         self.thresholds = Thresholds()
@@ -90,6 +98,11 @@ class Session(QObject):
         ).leave()
         self.recovery = None
 
+    @property
+    def start_folder(self) -> str:
+        """Where a file dialog starts; empty is the system's own choice."""
+        return "" if self.folder is None else str(self.folder)
+
     def open_volume(self, volume: CTVolume) -> None:
         """Show a CT and make it the case."""
         show_ct(self.viewer, volume)
@@ -122,10 +135,30 @@ class Session(QObject):
 
     def show_result(self, probabilities: Probabilities) -> None:
         """Show what a model found, under the thresholds that are set."""
+        self.drop_partial()
         self.probabilities = probabilities
         self.show_layers()
         self._decide()
         self.result_changed.emit()
+
+    @property
+    def slice_in_view(self) -> int | None:
+        """Axial slice on the screen, None in another plane or in 3D."""
+        dims = self.viewer.dims
+        if self.masks is None or dims.ndisplay != 2 or dims.not_displayed[0] != 0:
+            return None
+        return round(self.masks.liver.world_to_data(dims.point)[0])
+
+    def show_partial(self, labels: NDArray[np.uint8], box: Box) -> None:
+        """Show what a run has found in some slices, around every edited voxel."""
+        self._partial.append(box)
+        self.show_layers().preview(labels, box)
+
+    def drop_partial(self) -> None:
+        """Show again what was there before an unfinished run."""
+        boxes, self._partial = self._partial, []
+        if self.masks is not None:
+            self.masks.unsay(boxes)
 
     def set_thresholds(self, thresholds: Thresholds) -> None:
         """Move the thresholds; edited voxels stay.
@@ -232,6 +265,7 @@ class Session(QObject):
     def _put_away(self) -> None:
         """Take the case off the screen; what was edited is in its journal."""
         self._rest.stop()
+        self._partial = []
         old, edited = self.volume, self._edited
         if old is None:
             return

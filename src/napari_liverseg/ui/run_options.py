@@ -1,0 +1,99 @@
+"""The rare settings of a run, behind 'More'."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.ui.button import allow
+
+if TYPE_CHECKING:
+    from napari_liverseg.models.contract import Model
+
+LOOKS = {
+    "liver": "Around the liver (fastest)",
+    "body": "Whole body",
+    "everywhere": "Every voxel",
+}
+MIRROR = "Average mirror images"
+NO_MIRROR = "This model was not trained on mirror images"
+
+
+class RunOptionsBox(QWidget):
+    """Where to look, mirror images, and whether faster ways may be used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = QToolButton()
+        self.more.setText("More")
+        self.more.setCheckable(True)
+        self.more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.more.setArrowType(Qt.ArrowType.RightArrow)
+        self.more.setAccessibleName("More settings of the run, show or hide")
+        self.more.setStyleSheet("QToolButton { border: none; }")
+        self.look = QComboBox()
+        for name, title in LOOKS.items():
+            self.look.addItem(title, name)
+        self.look.setAccessibleName("Where to look")
+        self.look.setToolTip(
+            "Around the liver: a quick coarse run finds it first, where the model is "
+            "finer than that; inside the box the masks are the same"
+        )
+        self.mirror = QCheckBox(MIRROR)
+        self.tune = QCheckBox("Use the fastest way of computing")
+        self.tune.setChecked(True)
+        self.tune.setToolTip(
+            "Measured once for each model on this computer, and used only where the "
+            "masks stay the same; off: plain 32-bit numbers"
+        )
+        self.body = QWidget()
+        form = QFormLayout(self.body)
+        form.setContentsMargins(8, 0, 0, 0)
+        form.addRow("Look at", self.look)
+        form.addRow(self.mirror)
+        form.addRow(self.tune)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addWidget(self.more)
+        rows.addWidget(self.body)
+        self.more.toggled.connect(self._on_more)
+        self.body.hide()
+        self.fit(None)
+
+    def fit(self, model: Model | None) -> None:
+        """Offer what a model can do, and say what it costs."""
+        axes = model.windows.mirror_axes if model is not None else ()
+        tip = f"The run takes {2 ** len(axes)} times as long"
+        allow(self.mirror, "" if axes else NO_MIRROR, tip)
+        text = f"{MIRROR} ({2 ** len(axes)} times as long)" if axes else MIRROR
+        self.mirror.setText(text)
+
+    def options(self, focus: int | None) -> RunOptions:
+        """Return what is set.
+
+        Parameters
+        ----------
+        focus : int or None
+            Slice of the CT to begin with.
+        """
+        return RunOptions(
+            look=self.look.currentData(),
+            mirror=self.mirror.isEnabled() and self.mirror.isChecked(),
+            focus=focus,
+            tune=self.tune.isChecked(),
+        )
+
+    def _on_more(self, is_open: bool) -> None:
+        arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
+        self.more.setArrowType(arrow)
+        self.body.setVisible(is_open)

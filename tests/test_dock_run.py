@@ -1,0 +1,116 @@
+"""A run in the window: its plan, its settings, and what it shows before its end."""
+
+import numpy as np
+import pytest
+
+from dock_case import (
+    SPACING,
+    TUMOUR,
+    hounsfield,
+    labels,
+    open_with_model,
+    segment,
+    write_image,
+)
+from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.models.contract import Windows
+from napari_liverseg.models.spec import ModelSpec
+from napari_liverseg.ui.run_options import NO_MIRROR
+from tiny_model import write_threshold_model
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def dock(make_dock, qtbot, tmp_path):
+    """A case of several rows of windows."""
+    folder = tmp_path / "models" / "tiny"
+    write_threshold_model(folder, spacing_mm=SPACING, patch=(4, 40, 56), overlap=0.5)
+    path = write_image(tmp_path / "case.nii.gz", hounsfield())
+    return open_with_model(qtbot, make_dock(show=True), path, "tiny")
+
+
+def test_slices_are_shown_before_the_run_ends_and_the_end_is_the_same(dock, qtbot):
+    told = []
+    dock.segment._news.found.connect(lambda run, found, box: told.append((found, box)))
+    segment(qtbot, dock)
+    assert len(told) > 2
+    masks = dock.session.masks
+    np.testing.assert_array_equal(masks.segmentation().labels, labels())
+    for found, box in told:
+        np.testing.assert_array_equal(found, labels()[box])
+    assert "GB free" in dock.segment.plan.text()
+    assert "windows" in dock.segment.plan.text()
+
+
+def test_what_an_unfinished_run_showed_is_taken_back(dock, qtbot):
+    segment(qtbot, dock)
+    session = dock.session
+    layer = session.masks.tumour
+    layer.data_setitem(tuple(np.nonzero(labels() == 2)[i][:40] for i in range(3)), 0)
+    before = [mask.data.copy() for mask in session.masks]
+    box = (slice(2, 9), slice(4, 20), slice(3, 30))
+    session.show_partial(np.full((7, 16, 27), 2, np.uint8), box)
+    assert session.masks.liver.data[2, 4, 3] == 1
+    assert session.masks.tumour.data[2, 4, 3] == 1
+    edited = session.masks.tumour.edits.mask
+    assert not session.masks.tumour.data[edited].any()
+    session.drop_partial()
+    for mask, was in zip(session.masks, before, strict=True):
+        np.testing.assert_array_equal(mask.data, was)
+
+
+def test_cancel_takes_back_what_was_shown(dock, qtbot, monkeypatch):
+    segment(qtbot, dock)
+    before = dock.session.masks.segmentation().labels.copy()
+    dock.session.masks.tumour.visible = True
+    news = dock.segment._news
+
+    def cancel(run, found, box):
+        dock.segment.progress.cancel.click()
+
+    news.found.connect(cancel)
+    real = ModelSpec.load_networks
+
+    def slow(self):
+        network = real(self)[0]
+        network.register_forward_hook(lambda *_: qtbot_free_sleep())
+        return (network,)
+
+    def qtbot_free_sleep():
+        import time
+
+        time.sleep(0.15)
+
+    monkeypatch.setattr(ModelSpec, "load_networks", slow)
+    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=20_000):
+        dock.segment.segment()
+    np.testing.assert_array_equal(dock.session.masks.segmentation().labels, before)
+    assert "Stopped" in dock.segment.result.text()
+
+
+def test_settings_behind_more_reach_the_run(dock, monkeypatch):
+    box = dock.segment.options
+    assert not box.body.isVisible()
+    assert not box.mirror.isEnabled()
+    assert box.mirror.toolTip() == NO_MIRROR
+    assert box.options(3) == RunOptions("liver", focus=3)
+    mirrored = Windows((8, 8, 8), mirror_axes=(0, 1))
+    monkeypatch.setattr(ModelSpec, "windows", property(lambda self: mirrored))
+    dock.segment._on_model()
+    box.more.click()
+    assert box.body.isVisibleTo(dock.segment)
+    assert "4 times as long" in box.mirror.text()
+    box.mirror.setChecked(True)
+    box.look.setCurrentIndex(2)
+    box.tune.setChecked(False)
+    assert box.options(None) == RunOptions("everywhere", mirror=True, tune=False)
+
+
+def test_the_run_begins_with_the_slice_in_view(dock):
+    session = dock.session
+    session.viewer.dims.set_point(0, -300.0 + 4.0 * 9)
+    assert session.slice_in_view == 9
+    session.viewer.dims.order = (1, 0, 2)
+    assert session.slice_in_view is None
+    assert labels()[TUMOUR].all()
