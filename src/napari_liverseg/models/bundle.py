@@ -253,8 +253,8 @@ def _weights_file(config: Config, folder: Path) -> Path:
         if "models" in path.parts:
             inside = path.parts[path.parts.index("models") :]
             named = PurePosixPath(*inside).as_posix()
-    if ".." in PurePosixPath(named).parts:
-        raise refusal(config, f"loads its weights from outside the bundle ({named})")
+        if ".." in path.parts:
+            raise refusal(config, f"loads weights from outside the bundle ({path})")
     file = folder / named
     if not file.is_file() or not file.resolve().is_relative_to(folder):
         found = f"The bundle '{folder.name}' has no weights: {named} is missing."
