@@ -294,12 +294,19 @@ def test_only_networks_of_monai_are_built(tmp_path, target):
     assert target in refusal.value.found
 
 
+FETCHING = {
+    "_target_": "FlexibleUNet",
+    "in_channels": 1,
+    "out_channels": 3,
+    "backbone": "resnet10",
+    "pretrained": True,
+}
 HARMFUL_ARGUMENTS = {
-    "fetches": ({**UNET, "_target_": "TorchVisionFCModel", "pretrained": True}, "retr"),
+    "fetches": (FETCHING, "fetches or opens"),
     "fills the memory": ({**UNET, "channels": [4, 2**40]}, "beyond"),
     "unknown": ({**UNET, "magic": 3}, "magic"),
-    "cannot be": ({**UNET, "strides": [2, 2, 2]}, "cannot be built"),
-    "larger than its weights": ({**UNET, "channels": [99_999, 99_999]}, "have shape"),
+    "cannot be": ({**UNET, "channels": [4]}, "cannot be built"),
+    "larger than its weights": ({**UNET, "channels": [99_999, 99_998]}, "have shape"),
 }
 
 
