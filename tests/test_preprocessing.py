@@ -8,12 +8,15 @@ import torch
 
 from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.inference import preprocessing
+from napari_liverseg.inference.beliefs import believe_plane, decide_plane
 from napari_liverseg.inference.body import body_box
 from napari_liverseg.inference.native_grid import (
     LOWEST_THRESHOLD,
     box_that_matters,
+    decide_planes,
     to_native_grid,
 )
+from napari_liverseg.inference.prepare import Frame
 from napari_liverseg.inference.preprocessing import (
     axis_operator,
     model_shape,
@@ -21,6 +24,7 @@ from napari_liverseg.inference.preprocessing import (
     resample,
     to_model_grid,
 )
+from napari_liverseg.models.contract import Output
 
 SHAPE, SPACING, TARGET = (21, 58, 47), (2.5, 0.8, 0.9), (3.0, 3.0, 3.0)
 
@@ -156,43 +160,112 @@ def test_resampling_stops_when_asked(monkeypatch):
     assert len(asked) == 4
 
 
-def _beliefs(seed=4):
-    """Smooth probabilities on the model's grid with an off-centre liver."""
+OUTPUT = Output(3, (1,), (2,))
+
+
+def _logits(seed=4):
+    """Logits on the model's grid with an off-centre liver and a tumour in it."""
     shape = model_shape(SHAPE, SPACING, TARGET)
-    liver = np.minimum(1.4 * _blob(shape, (8.2, 6.1, 5.3), (3, 2, 2)), 1.0)
-    tumour = np.minimum(liver, 0.9 * _blob(shape, (9.0, 5.0, 6.0), (2, 2, 3)))
+    liver = np.minimum(1.4 * _blob(shape, (8.2, 6.1, 5.3), (3, 2, 2)), 0.99)
+    tumour = np.minimum(0.97 * liver, 0.9 * _blob(shape, (9.0, 5.0, 6.0), (2, 2, 3)))
     noise = np.random.default_rng(seed).uniform(0.9, 1.0, shape).astype(np.float32)
-    return torch.from_numpy(liver * noise), torch.from_numpy(tumour * noise)
+    a, t = liver * noise, tumour * noise
+    return torch.from_numpy(np.log(np.maximum([1 - a, a - t, t], 1e-5))).float()
+
+
+def _frame(grid, native, kept=None):
+    whole = tuple(slice(0, n) for n in native)
+    inside = kept or tuple(slice(0, n) for n in grid)
+    return Frame((0, 1, 2), (False, False, False), whole, tuple(grid), inside)
+
+
+def _back(logits, shape, **settings):
+    frame = _frame(logits.shape[1:], shape)
+    settings = {"largest_only": True, **settings}
+    return to_native_grid(logits, OUTPUT, frame, **settings)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (9, 8, 40), (18, 15, 14)])
 def test_the_way_back_is_exact_inside_its_box(shape):
-    liver, tumour = _beliefs()
-    belief = to_native_grid(liver, tumour, shape, largest_only=True)
-    a, t = (resample(p, shape).numpy() for p in (liver, tumour))
+    logits = _logits()
+    belief = _back(logits, shape)
+    native = torch.stack([resample(channel, shape) for channel in logits])
+    by_label = native.softmax(0).numpy()
+    a, t = 1 - by_label[0], by_label[2]
     rounding = 0.5 / 255 + 1e-5
     np.testing.assert_allclose(belief.liver / 255.0, a[belief.box], atol=rounding)
     np.testing.assert_allclose(belief.tumour / 255.0, t[belief.box], atol=rounding)
     outside = np.ones(shape, bool)
     outside[belief.box] = False
-    assert a[outside].max() < LOWEST_THRESHOLD
-    by_label = np.stack([1 - a, a - t, t])
-    by_label.sort(axis=0)
-    clear = (by_label[2] - by_label[1])[belief.box] > 1e-5
-    expected = np.argmax([1 - a, a - t, t], axis=0)[belief.box]
+    assert a[outside].max() < 1.3 * LOWEST_THRESHOLD
+    ordered = np.sort(by_label, axis=0)
+    clear = (ordered[2] - ordered[1])[belief.box] > 1e-5
+    expected = by_label.argmax(axis=0)[belief.box]
     np.testing.assert_array_equal(belief.decision[clear], expected[clear])
     assert set(np.unique(belief.decision)) == {0, 1, 2}
 
 
 def test_beliefs_of_a_mirrored_case_are_mirrored():
-    liver, tumour = _beliefs()
-    straight = to_native_grid(liver, tumour, SHAPE, largest_only=True)
-    mirrored = to_native_grid(
-        liver.flip(0, 2), tumour.flip(0, 2), SHAPE, largest_only=True
-    )
+    logits = _logits()
+    straight, mirrored = _back(logits, SHAPE), _back(logits.flip(1, 3), SHAPE)
     full, turned = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     full[straight.box], turned[mirrored.box] = straight.decision, mirrored.decision
     np.testing.assert_array_equal(np.flip(full, (0, 2)), turned)
+
+
+def test_logits_of_a_part_of_the_grid_land_where_the_whole_would():
+    logits = _logits()
+    grid = logits.shape[1:]
+    kept = (slice(2, grid[0]), slice(1, grid[1] - 1), slice(0, grid[2] - 2))
+    whole = _back(logits, SHAPE)
+    part = to_native_grid(
+        logits[:, kept[0], kept[1], kept[2]],
+        OUTPUT,
+        _frame(grid, SHAPE, kept),
+        largest_only=True,
+    )
+    full, other = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    full[whole.box], other[part.box] = whole.decision, part.decision
+    inner = (slice(8, 40), slice(9, 40), slice(0, 30))
+    np.testing.assert_array_equal(full[inner], other[inner])
+    assert full[inner].any()
+
+
+def test_planes_that_are_finished_show_what_the_whole_will():
+    logits = _logits()
+    unfinished = logits.clone()
+    unfinished[:, :6] = float("nan")
+    frame = _frame(logits.shape[1:], SHAPE)
+    labels, box = decide_planes(unfinished, OUTPUT, frame, 6, logits.shape[1])
+    belief = _back(logits, SHAPE)
+    full = np.zeros(SHAPE, np.uint8)
+    full[belief.box] = belief.decision
+    assert box[0].start >= 7
+    np.testing.assert_array_equal(labels, full[box])
+    assert labels.any()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_model_without_tumours_and_regions_are_decided(activation):
+    output = Output(2, (1,), (), activation=activation)
+    planes = list(np.float32([[[2.0, -1.0, 0.5]], [[1.0, 3.0, -2.0]]]))
+    expected = [[0, 1, 0]] if activation == "softmax" else [[1, 1, 0]]
+    np.testing.assert_array_equal(decide_plane(planes, output), expected)
+    liver, tumour = believe_plane(planes, output)
+    by_label = torch.tensor(np.stack(planes))
+    wanted = (
+        by_label.softmax(0)[1] if activation == "softmax" else by_label[1].sigmoid()
+    )
+    np.testing.assert_allclose(liver, wanted.numpy(), rtol=1e-5)
+    assert not tumour.any()
+
+
+def test_regions_overlap_and_the_tumour_wins():
+    output = Output(2, (0,), (1,), activation="sigmoid")
+    planes = list(np.float32([[[2.0, -1.0, 0.5, -3.0]], [[1.0, 3.0, -2.0, -3.0]]]))
+    np.testing.assert_array_equal(decide_plane(planes, output), [[2, 2, 1, 0]])
+    liver, tumour = believe_plane(planes, output)
+    assert (liver >= tumour).all()
 
 
 def test_only_parts_that_can_lead_need_room():
@@ -217,19 +290,21 @@ def test_memory_stays_with_the_chunk_and_the_slice(monkeypatch):
     to_model_grid(hu, (3.0, 1.5, 1.5), TARGET)
     assert tracemalloc.get_traced_memory()[1] < hu.size  # a quarter of it as float32
     tracemalloc.reset_peak()
-    liver = torch.full((60, 100, 110), 0.7)
+    logits = torch.tensor([0.0, 2.0, -1.0])[:, None, None, None]
+    logits = logits.expand(3, 60, 100, 110)
     before = tracemalloc.get_traced_memory()[0]
-    belief = to_native_grid(liver, liver * 0.1, shape, largest_only=True)
+    belief = _back(logits, shape)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    coarse_labels = liver.numel() * 8
+    coarse_labels = 60 * 100 * 110 * 8
     assert belief.liver.size == np.prod(shape)
     assert peak < 3 * belief.liver.size + coarse_labels + 10 * plane * 4
 
 
 def test_nothing_believed_is_an_empty_answer_not_an_error():
-    nothing = torch.zeros(model_shape(SHAPE, SPACING, TARGET))
-    belief = to_native_grid(nothing, nothing, SHAPE, largest_only=True)
+    logits = torch.zeros((3, *model_shape(SHAPE, SPACING, TARGET)))
+    logits[0] = 9.0
+    belief = _back(logits, SHAPE)
     assert belief.liver.shape == (1, 1, 1)
     assert not belief.decision.any()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from napari_liverseg.core.box import Box
     from napari_liverseg.core.geometry import Geometry
+
+Look = Literal["liver", "body", "everywhere"]
 
 FULL = 255
 """The uint8 value of probability 1."""
@@ -61,6 +63,17 @@ class RunRecord:
         Wall time of the whole prediction.
     notes : tuple of str
         What the user should know, such as a fallback after out of memory.
+    look : {'liver', 'body', 'everywhere'}
+        Where the model looked: at a box around the liver that a coarse pass
+        found, at the body, or at every voxel.
+    box : tuple of slice or None
+        Voxels of the CT that it looked at, where that was a liver's box.
+    margin_mm : float
+        How far the box reaches beyond the liver.
+    recipe : str
+        Precision and layout of the computation.
+    memory : str
+        What the run needed by the plan made before it, and what was free.
     """
 
     model: str
@@ -69,6 +82,11 @@ class RunRecord:
     device: str
     seconds: float
     notes: tuple[str, ...] = ()
+    look: Look = "body"
+    box: Box | None = None
+    margin_mm: float = 0.0
+    recipe: str = "float32"
+    memory: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,3 +26,16 @@ def stop_if(is_cancelled: IsCancelled) -> None:
     """Raise `CancelledError` when the user asked to stop."""
     if is_cancelled():
         raise CancelledError
+
+
+def never_back(on_progress: OnProgress) -> OnProgress:
+    """Return a listener that is told at least as large a share as the last time."""
+    told = (0, 1)
+
+    def tell(done: int, total: int, text: str) -> None:
+        nonlocal told
+        if done * told[1] >= told[0] * total:
+            told = done, total
+        on_progress(*told, text)
+
+    return tell

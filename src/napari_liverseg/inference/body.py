@@ -38,11 +38,15 @@ def body_box(hu: NDArray[Any]) -> Box:
     tuple of slice
         The whole volume where everything is air.
     """
-    parts, count = ndimage.label(hu > BODY_HU)
-    if count == 0:
-        z, y, x = (slice(0, n) for n in hu.shape)
-        return z, y, x
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    box = bounding_box(parts == int(sizes[1:].argmax()) + 1, MARGIN)
+    box = bounding_box(largest_body(hu), MARGIN)
     assert box is not None
     return box
+
+
+def largest_body(hu: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the largest connected thing denser than air, else the whole volume."""
+    parts, count = ndimage.label(hu > BODY_HU)
+    if count == 0:
+        return np.ones(hu.shape, np.bool_)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    return np.asarray(parts == int(sizes[1:].argmax()) + 1)

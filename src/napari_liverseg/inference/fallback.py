@@ -7,31 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_liverseg.core.errors import DeviceError
-from napari_liverseg.inference.windows import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_liverseg.inference.devices import Device
-
-GPU_BATCH = 4
-"""Windows at once on a GPU; enough to keep it busy with a small network."""
+    from napari_liverseg.inference.windows import Step
 
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "be oom.")
 """Words of CUDA, of PyTorch's CPU allocator on Windows and Linux, and of MONAI."""
-
-
-def steps_for(device: Device) -> tuple[Step, ...]:
-    """Return how to run on a device, each way needing less of its memory."""
-    on_cpu = Step("cpu", 1, "cpu")
-    if device.kind == "cpu":
-        return (on_cpu,)
-    return (
-        Step(device.name, GPU_BATCH, device.name),
-        Step(device.name, 1, device.name),
-        Step(device.name, 1, "cpu"),
-        on_cpu,
-    )
 
 
 def first_that_fits(
@@ -44,7 +27,8 @@ def first_that_fits(
     steps : tuple of Step
         From the fastest to the most modest.
     attempt : callable
-        Runs one step; errors other than lack of memory pass through.
+        Runs one step, and goes on where the one before it stopped; errors other
+        than lack of memory pass through.
 
     Raises
     ------

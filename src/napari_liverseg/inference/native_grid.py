@@ -1,4 +1,4 @@
-"""The way back: from probabilities on the model's grid to masks on the CT's."""
+"""The way back: from logits on the model's grid to masks on the CT's."""
 
 from __future__ import annotations
 
@@ -8,25 +8,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_liverseg.core.box import bounding_box
 from napari_liverseg.core.probabilities import FULL
 from napari_liverseg.core.progress import never_cancelled, stop_if
+from napari_liverseg.inference.beliefs import (
+    believe_plane,
+    decide_plane,
+    liver_or_tumour,
+)
 from napari_liverseg.inference.preprocessing import axis_operator
+from napari_liverseg.inference.runs import find_runs, join, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_liverseg.core.box import Box
     from napari_liverseg.core.progress import IsCancelled
+    from napari_liverseg.inference.prepare import Frame
+    from napari_liverseg.inference.runs import Runs
+    from napari_liverseg.models.contract import Output
 
 LOWEST_THRESHOLD = 0.05
 """Probabilities are kept where some voxel near reaches this; a threshold set
 lower sees the same voxels as one set here, at the box's rim."""
 
+LEADING_AT = np.linspace(LOWEST_THRESHOLD, 0.95, 19)
+"""Thresholds at which some part of the mask must be the largest to be kept."""
+
 PLANES_AT_ONCE = 16
 """Slices of the model's grid that are widened to the CT's at a time."""
+
+VOXELS_AT_ONCE = 100_000
+"""Voxels of the model's grid whose probabilities are sorted at a time."""
 
 Floats = NDArray[np.float32]
 
@@ -42,24 +56,26 @@ class NativeBelief:
 
 
 def to_native_grid(
-    liver: torch.Tensor,
-    tumour: torch.Tensor,
-    shape: tuple[int, int, int],
+    logits: torch.Tensor,
+    output: Output,
+    frame: Frame,
     *,
     largest_only: bool,
     is_cancelled: IsCancelled = never_cancelled,
 ) -> NativeBelief:
-    """Bring probabilities to the CT's grid inside the box where they matter.
+    """Bring logits to the CT's grid inside the box where they matter.
 
-    Probabilities are interpolated linearly and compared as floats; only then
-    are they rounded. Memory beyond the result is a few slabs.
+    Logits are interpolated linearly, compared, and only then turned into
+    probabilities and rounded. Memory beyond the result is a few slabs.
 
     Parameters
     ----------
-    liver, tumour : Tensor, float32, shape (z, y, x) of the model's grid
-        Probability of liver *or tumour*, and of tumour.
-    shape : tuple of int
-        Voxels ``(z, y, x)`` of the CT; both grids cover the same extent.
+    logits : Tensor, shape (channels, z, y, x) along the volume's axes
+        On ``frame.grid_box`` of the model's grid.
+    output : Output
+        What the channels mean.
+    frame : Frame
+        Where the model's grid lies on the CT's.
     largest_only : bool
         Whether masks will keep their largest part alone, so that parts which
         are the largest at no threshold need no room.
@@ -71,26 +87,54 @@ def to_native_grid(
     CancelledError
         Once `is_cancelled` returns True.
     """
-    coarse = box_that_matters(liver.numpy(), largest_only=largest_only)
+    believed = liver_or_tumour(logits, output)
+    coarse = box_that_matters(believed, largest_only=largest_only)
     if coarse is None:
         nowhere = np.zeros((1, 1, 1), np.uint8)
         box = (slice(0, 1),) * 3
         return NativeBelief(nowhere, nowhere.copy(), nowhere.copy(), box)
-    ranges = tuple(
-        _native_range(part, n, m)
-        for part, n, m in zip(coarse, liver.shape, shape, strict=True)
-    )
-    z, y, x = (_Axis.of(r, n) for r, n in zip(ranges, liver.shape, strict=True))
-    size = tuple(r.stop - r.start for r in ranges)
-    liver_u8, tumour_u8, decision = (np.empty(size, np.uint8) for _ in range(3))
-    slices = zip(_slices(liver, z, y, x), _slices(tumour, z, y, x), strict=True)
-    for index, (p_liver, p_tumour) in enumerate(slices):
+    axes = _axes(coarse, frame)
+    size = tuple(axis.native.stop - axis.native.start for axis in axes)
+    liver, tumour, decision = (np.empty(size, np.uint8) for _ in range(3))
+    for index, planes in enumerate(_planes(logits, *axes)):
         stop_if(is_cancelled)
-        decision[index] = _decide(p_liver, p_tumour)
-        for rounded, p in ((liver_u8, p_liver), (tumour_u8, p_tumour)):
-            p += 0.5
-            rounded[index] = p  # cut off after the 0.5, which rounds
-    return NativeBelief(liver_u8, tumour_u8, decision, _as_box(ranges))
+        decision[index] = decide_plane(planes, output)
+        for rounded, p in zip(
+            (liver, tumour), believe_plane(planes, output), strict=True
+        ):
+            rounded[index] = p * FULL + 0.5  # cut off after the 0.5, which rounds
+    return NativeBelief(liver, tumour, decision, _box(axes))
+
+
+def decide_planes(
+    logits: torch.Tensor, output: Output, frame: Frame, start: int, stop: int
+) -> tuple[NDArray[np.uint8], Box] | None:
+    """Return the decision on the slices of the CT that some finished planes settle.
+
+    Parameters
+    ----------
+    logits, output, frame
+        As for `to_native_grid`; planes elsewhere may be unfinished.
+    start, stop : int
+        Finished planes of `logits`, along the volume's first axis.
+
+    Returns
+    -------
+    labels : ndarray of uint8
+        0 background, 1 liver, 2 tumour, not cleaned.
+    box : tuple of slice
+        Where they lie in the CT; None is returned when there is nothing to show.
+    """
+    inside = liver_or_tumour(logits[:, start:stop], output) >= LOWEST_THRESHOLD
+    found = bounding_box(inside, margin=1)
+    if found is None:
+        return None
+    z, y, x = _axes((slice(start, stop), *found[1:]), frame)
+    settled = z.within(start, stop)
+    if settled is None:
+        return None
+    labels = [decide_plane(p, output) for p in _planes(logits, settled, y, x)]
+    return np.stack(labels), _box((settled, y, x))
 
 
 def box_that_matters(liver: Floats, *, largest_only: bool) -> Box | None:
@@ -106,84 +150,128 @@ def box_that_matters(liver: Floats, *, largest_only: bool) -> Box | None:
     possible = liver >= LOWEST_THRESHOLD
     if not largest_only:
         return bounding_box(possible, margin=1)
-    parts, count = ndimage.label(possible)
-    if count == 0:
+    runs = find_runs(padded(possible))
+    if runs.starts.size == 0:
         return None
-    leaders = {
-        int(np.bincount(parts[liver >= t], minlength=count + 1)[1:].argmax()) + 1
-        for t in np.linspace(LOWEST_THRESHOLD, 0.95, 19)
-        if float(liver.max()) >= t
-    }
-    return bounding_box(np.isin(parts, list(leaders)), margin=1)
+    parts, of_run = join(runs, across_slices=True)
+    leaders = _leaders(liver, runs, of_run, parts)
+    return runs.select(np.isin(of_run, leaders)).box(margin=1)
+
+
+def _leaders(
+    liver: Floats, runs: Runs, of_run: NDArray[np.int64], parts: int
+) -> NDArray[np.int64]:
+    """Return the parts that are the largest at some threshold."""
+    flat, columns, levels = liver.reshape(-1), liver.shape[2], LEADING_AT.size + 1
+    counts = np.zeros(parts * levels, np.int64)
+    blocks = np.cumsum(runs.lengths) // VOXELS_AT_ONCE
+    for block in range(int(blocks[-1]) + 1):
+        chosen = np.flatnonzero(blocks == block)
+        some = runs.select(chosen)
+        row, column = np.divmod(some.voxels(), columns + 1)
+        believed = flat[row * columns + column]
+        reached = np.searchsorted(LEADING_AT, believed, side="right")
+        keys = np.repeat(of_run[chosen], some.lengths) * levels + reached
+        counts += np.bincount(keys, minlength=counts.size)
+    counts = counts.reshape(parts, levels)
+    sizes = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
+    is_reached = sizes.any(axis=0)
+    return np.unique(sizes[:, is_reached].argmax(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
 class _Axis:
-    """Interpolation along one axis: the matrix and the coarse voxels it needs."""
+    """Interpolation along one axis: the matrix and the coarse voxels it needs.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (native voxels, coarse voxels)
+    coarse : slice
+        Of the logits.
+    native : slice
+        Of the CT.
+    """
 
     weights: torch.Tensor
     coarse: slice
+    native: slice
 
-    @classmethod
-    def of(cls, native: _Range, n_coarse: int) -> _Axis:
-        weights = axis_operator(n_coarse, native.size)[native.start : native.stop]
-        used = torch.nonzero(weights.any(dim=0))[:, 0]
-        first, last = int(used[0]), int(used[-1]) + 1
-        return cls(weights[:, first:last], slice(first, last))
-
-
-@dataclass(frozen=True)
-class _Range:
-    start: int
-    stop: int
-    size: int
-
-
-def _native_range(part: slice, n_coarse: int, n_native: int) -> _Range:
-    """Return the native voxels that lie inside a range of coarse ones."""
-    ratio = n_native / n_coarse
-    start, stop = int(np.floor(part.start * ratio)), int(np.ceil(part.stop * ratio))
-    return _Range(start, min(max(stop, start + 1), n_native), n_native)
+    def within(self, start: int, stop: int) -> _Axis | None:
+        """Return the part that needs no coarse voxel outside of a range."""
+        outside = torch.ones(self.weights.shape[1], dtype=torch.bool)
+        first = self.coarse.start
+        outside[max(start - first, 0) : max(stop - first, 0)] = False
+        settled = torch.nonzero(~self.weights[:, outside].any(dim=1))[:, 0]
+        if settled.numel() == 0:
+            return None
+        low, high = int(settled[0]), int(settled[-1]) + 1
+        native = slice(self.native.start + low, self.native.start + high)
+        return _Axis(self.weights[low:high], self.coarse, native)
 
 
-def _as_box(ranges: tuple[_Range, ...]) -> Box:
-    z, y, x = (slice(r.start, r.stop) for r in ranges)
+def _axes(coarse: Box, frame: Frame) -> tuple[_Axis, _Axis, _Axis]:
+    """Return the interpolation from a box of the logits to the CT, per axis."""
+    z, y, x = (
+        _axis(*sides)
+        for sides in zip(
+            coarse, frame.grid_box, frame.grid_shape, frame.native_box, strict=True
+        )
+    )
     return z, y, x
 
 
-def _slices(p: torch.Tensor, z: _Axis, y: _Axis, x: _Axis) -> Iterator[Floats]:
-    """Yield the interpolated slices of a box, one at a time, times `FULL`.
+def _axis(part: slice, kept: slice, n_grid: int, native: slice) -> _Axis:
+    """Return the way from a range of logits to the native voxels inside of it.
+
+    `part` counts from `kept`, the range of the grid that the logits cover; what
+    lies outside of it takes the value of its edge.
+    """
+    n_native = native.stop - native.start
+    ratio = n_native / n_grid
+    start = int(np.floor((part.start + kept.start) * ratio))
+    stop = int(np.ceil((part.stop + kept.start) * ratio))
+    stop = min(max(stop, start + 1), n_native)
+    weights = axis_operator(n_grid, n_native)[start:stop]
+    inside = weights[:, kept].clone()
+    inside[:, 0] += weights[:, : kept.start].sum(dim=1)
+    inside[:, -1] += weights[:, kept.stop :].sum(dim=1)
+    used = torch.nonzero(inside.any(dim=0))[:, 0]
+    first, last = int(used[0]), int(used[-1]) + 1
+    where = slice(native.start + start, native.start + stop)
+    return _Axis(inside[:, first:last], slice(first, last), where)
+
+
+def _box(axes: tuple[_Axis, _Axis, _Axis]) -> Box:
+    z, y, x = (axis.native for axis in axes)
+    return z, y, x
+
+
+def _planes(
+    logits: torch.Tensor, z: _Axis, y: _Axis, x: _Axis
+) -> Iterator[list[Floats]]:
+    """Yield the interpolated slices of a box, one of each channel at a time."""
+    channels = (_slices(channel, z, y, x) for channel in logits)
+    yield from (list(planes) for planes in zip(*channels, strict=True))
+
+
+def _slices(channel: torch.Tensor, z: _Axis, y: _Axis, x: _Axis) -> Iterator[Floats]:
+    """Yield the interpolated slices of one channel.
 
     Coarse slices are widened once, a few at a time, by matrices; between them
     plain passes over one slice, which fits the cache, cost less than waking
     threads for each.
     """
-    coarse = p[z.coarse, y.coarse, x.coarse]
+    coarse = channel[z.coarse, y.coarse, x.coarse]
     planes: dict[int, Floats] = {}
-    for weights in (z.weights * FULL).numpy():
+    for weights in z.weights.numpy():
         taps = [int(tap) for tap in np.flatnonzero(weights)]
         for tap in taps:
             if tap not in planes:
-                ahead = coarse[tap : tap + PLANES_AT_ONCE]
+                ahead = coarse[tap : tap + PLANES_AT_ONCE].float().cpu()
                 wide = y.weights @ (ahead @ x.weights.T)
                 planes.update(enumerate(wide.numpy(), tap))
         planes = {i: plane for i, plane in planes.items() if i >= taps[0]}
         scaled = planes[taps[0]] * weights[taps[0]]
         for tap in taps[1:]:
             scaled += planes[tap] * weights[tap]
-        yield np.clip(scaled, 0, FULL, out=scaled)
-
-
-def _decide(liver: Floats, tumour: Floats) -> NDArray[np.uint8]:
-    """Return the most probable label; comparisons are many times cheaper than argmax.
-
-    With ``a`` for liver or tumour and ``t`` for tumour, both of `FULL`, the three
-    labels have ``FULL - a``, ``a - t`` and ``t``.
-    """
-    inside = liver + tumour > FULL
-    inside |= liver - tumour > FULL - liver
-    is_tumour = tumour > liver - tumour
-    is_tumour &= inside
-    labels: NDArray[np.uint8] = inside.view(np.uint8)
-    labels += is_tumour.view(np.uint8)
-    return labels
+        yield scaled

@@ -2,63 +2,234 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from napari_liverseg.core.segmentation import LIVER, TUMOUR
-from napari_liverseg.inference.body import body_box
-from napari_liverseg.inference.fallback import first_that_fits, steps_for
-from napari_liverseg.inference.native_grid import NativeBelief, to_native_grid
-from napari_liverseg.inference.preprocessing import normalise, to_model_grid
-from napari_liverseg.inference.windows import Step, Tally, count_windows, slide
+from napari_liverseg.inference.fallback import first_that_fits
+from napari_liverseg.inference.groups import Groups
+from napari_liverseg.inference.look import (
+    LIVER_MARGIN_MM,
+    body_mask,
+    box_on_image,
+    mask_on_image,
+    widen,
+)
+from napari_liverseg.inference.native_grid import (
+    NativeBelief,
+    decide_planes,
+    to_native_grid,
+)
+from napari_liverseg.inference.plan import Plan, make_plan, refuse_unless_it_fits
+from napari_liverseg.inference.prepare import prepare
+from napari_liverseg.inference.recipe import choose_recipe
+from napari_liverseg.inference.runner import Recipe, Runner
+from napari_liverseg.inference.runs import largest_part_box
+from napari_liverseg.inference.windows import Sweep, Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.box import Box
+    from napari_liverseg.core.probabilities import Look
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.inference.options import RunOptions
     from napari_liverseg.inference.predictor import Predictor
+    from napari_liverseg.inference.prepare import Prepared
+    from napari_liverseg.inference.windows import OnPlanes, Step
+
+    OnPartial = Callable[[NDArray[np.uint8], Box], None]
+
+NO_COARSE_LIVER = (
+    "The coarse pass found no liver: the model looked at every voxel instead."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run came to.
+
+    Parameters
+    ----------
+    belief : NativeBelief
+    step : Step
+        How it was got in the end.
+    plan : Plan
+    look, box, margin_mm
+        Where the model looked, see `RunRecord`.
+    recipe : str
+    notes : tuple of str
+    """
+
+    belief: NativeBelief
+    step: Step
+    plan: Plan
+    look: Look
+    box: Box | None
+    margin_mm: float
+    recipe: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """Where to look: the windows that hold some of `region` are run."""
+
+    look: Look
+    region: NDArray[np.bool_] | None = None
+    box: Box | None = None
+    notes: tuple[str, ...] = ()
 
 
 def run_pipeline(
     predictor: Predictor,
     volume: CTVolume,
+    options: RunOptions,
     on_progress: OnProgress,
     is_cancelled: IsCancelled,
-) -> tuple[NativeBelief, Step, tuple[str, ...]]:
-    """Return belief on the CT's grid, how it was got in the end, and notes."""
+    on_partial: OnPartial | None = None,
+) -> Outcome:
+    """Return what a model believes of a CT, see `Predictor.predict`."""
     model = predictor.model
     with torch.inference_mode():
-        hu = to_model_grid(
-            volume.hu, volume.geometry.spacing_mm, model.spacing_mm, is_cancelled
+        prepared = prepare(volume, model.input, is_cancelled)
+        view = _view(predictor, volume, prepared, options, on_progress, is_cancelled)
+        mirror = model.windows.mirror_axes if options.mirror else ()
+        sweep = Sweep(
+            prepared.image,
+            model.windows,
+            Groups(model.output),
+            region=view.region,
+            focus=_focus(options.focus, prepared),
         )
-        body = body_box(hu.numpy())
-        image = normalise(hu[body], model.hu_window)
-        z, y, x = image.shape
-        windows = count_windows((z, y, x), model.patch, model.overlap)
-        tally = Tally(windows, on_progress, is_cancelled)
+        runner = Runner(predictor.networks, mirror)
+        plan = make_plan(
+            model,
+            predictor.networks,
+            predictor.fresh_device(),
+            sweep.shape,
+            sweep.count,
+            runner.passes,
+            volume.hu.size,
+        )
+        refuse_unless_it_fits(plan)
+        sweep.keep_as(plan.dtype)
+        on_progress(0, 1, f"Planned: {plan.sentence}")
+        recipe = Recipe()
+        if options.tune:
+            window = sweep.middle_window()
+            recipe = choose_recipe(predictor, window, plan, is_cancelled)
+        runner = Runner(predictor.networks, mirror, recipe)
+        tally = Tally(on_progress, is_cancelled)
+        tally.start(sweep.count)
+        publish = _publisher(on_partial, prepared, Groups(model.output))
 
         def attempt(step: Step) -> torch.Tensor:
-            tally.restart()
-            network = predictor.network.to(step.device)
-            return slide(network, image, model, step, tally)
+            return sweep.go(runner.to(step.device), step, tally, publish)
 
-        steps = steps_for(predictor.device)
-        logits, step, notes = first_that_fits(steps, attempt)
-        on_progress(windows, windows + 1, "Bringing the result back to the CT's grid")
-        liver, tumour = (torch.zeros(hu.shape) for _ in range(2))
-        liver[body], tumour[body] = _probabilities(logits)
+        logits, step, notes = first_that_fits(plan.steps(), attempt)
+        on_progress(tally.total, tally.total + 1, "Bringing the result back to the CT")
         belief = to_native_grid(
-            liver,
-            tumour,
-            volume.geometry.shape,
+            prepared.frame.to_volume_axes(logits),
+            Groups(model.output).kept,
+            prepared.frame,
             largest_only=model.post_processing.largest_component,
             is_cancelled=is_cancelled,
         )
-    return belief, step, notes
+    return Outcome(
+        belief,
+        step,
+        plan,
+        view.look,
+        view.box,
+        LIVER_MARGIN_MM if view.box else 0.0,
+        str(runner.recipe),
+        (*view.notes, *notes),
+    )
 
 
-def _probabilities(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the probabilities of liver or tumour and of tumour, on the CPU."""
-    by_label = torch.softmax(logits, dim=0)
-    tumour = by_label[TUMOUR].cpu()
-    return by_label[LIVER].cpu() + tumour, tumour
+def _view(
+    predictor: Predictor,
+    volume: CTVolume,
+    prepared: Prepared,
+    options: RunOptions,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> _View:
+    """Return where to look; a coarse pass is run where one pays."""
+    if options.look == "everywhere":
+        return _View("everywhere")
+    coarse = predictor.coarse if options.look == "liver" else None
+    if coarse is None:
+        body = body_mask(volume, is_cancelled)
+        shape = volume.geometry.shape
+        return _View("body", mask_on_image(body, prepared.frame, shape))
+    box = _find_liver(coarse, volume, options, on_progress, is_cancelled)
+    if box is None:
+        return _View("everywhere", notes=(NO_COARSE_LIVER,))
+    return _View("liver", box_on_image(box, prepared.frame), box)
+
+
+def _find_liver(
+    coarse: Predictor,
+    volume: CTVolume,
+    options: RunOptions,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> Box | None:
+    """Return the box of the liver that a coarse model finds, with its margin."""
+
+    def tell(done: int, total: int, text: str) -> None:
+        on_progress(0, 1, text.replace("Segmenting", "Looking for the liver"))
+
+    wanted = replace(options, look="body", focus=None, mirror=False)
+    found = run_pipeline(coarse, volume, wanted, tell, is_cancelled).belief
+    inside = largest_part_box(found.decision)
+    if inside is None:
+        return None
+    z, y, x = (
+        slice(own.start + at.start, own.stop + at.start)
+        for own, at in zip(inside, found.box, strict=True)
+    )
+    return widen((z, y, x), volume.geometry.spacing_mm, volume.geometry.shape)
+
+
+def _focus(focus: int | None, prepared: Prepared) -> float | None:
+    """Return the plane of the network's image that shows a slice of the CT."""
+    frame = prepared.frame
+    if focus is None or frame.axes[0] != 0:
+        return None
+    native, kept = frame.native_box[0], frame.grid_box[0]
+    ratio = frame.grid_shape[0] / (native.stop - native.start)
+    plane = (focus + 0.5 - native.start) * ratio - kept.start
+    return float(kept.stop - kept.start - plane if frame.flips[0] else plane)
+
+
+def _publisher(
+    on_partial: OnPartial | None, prepared: Prepared, groups: Groups
+) -> OnPlanes | None:
+    """Return what tells of finished planes, in labels on the CT's grid."""
+    frame = prepared.frame
+    if on_partial is None or frame.axes[0] != 0:
+        return None
+    count = prepared.image.shape[0]
+    is_final = np.zeros(count, np.bool_)
+
+    def publish(logits: torch.Tensor, start: int, stop: int) -> None:
+        is_final[start:stop] = True
+        # One plane more on each side, so that slices between slabs are settled.
+        first = start - int(start > 0 and is_final[start - 1])
+        last = stop + int(stop < count and is_final[stop])
+        if frame.flips[0]:
+            first, last = count - last, count - first
+        turned = frame.to_volume_axes(logits)
+        settled = decide_planes(turned, groups.kept, frame, first, last)
+        if settled is not None:
+            on_partial(*settled)
+
+    return publish

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.probabilities import Probabilities, RunRecord
-from napari_liverseg.core.progress import ignore_progress, never_cancelled
+from napari_liverseg.core.progress import (
+    ignore_progress,
+    never_back,
+    never_cancelled,
+)
 from napari_liverseg.inference.devices import resolve
+from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.models.store import coarse_model
 
 if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
-    from napari_liverseg.models.spec import ModelSpec
+    from napari_liverseg.inference.devices import Device
+    from napari_liverseg.inference.pipeline import OnPartial
+    from napari_liverseg.models.contract import Model
 
 NO_LIVER = (
     "The model found no liver in this CT: check that the abdomen is in the field "
@@ -25,7 +34,7 @@ class Predictor:
 
     Parameters
     ----------
-    model : ModelSpec
+    model : Model
         From `find_model` or `list_models`.
     device : str
         ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
@@ -38,19 +47,33 @@ class Predictor:
         When the weights are not those of the spec.
     """
 
-    def __init__(self, model: ModelSpec, device: str = "auto") -> None:
+    def __init__(self, model: Model, device: str = "auto") -> None:
         self.model = model
         self.device = resolve(device)
-        # Only now: where PyTorch cannot be loaded, `resolve` has said so in words.
-        from napari_liverseg.models.network import load_network
+        self.networks = model.load_networks()
 
-        self.network = load_network(model)
+    def fresh_device(self) -> Device:
+        """Return the device with the memory that is free on it now."""
+        return resolve(self.device.name)
+
+    @cached_property
+    def coarse(self) -> Predictor | None:
+        """A cheap model that finds the liver for this one; None where none pays."""
+        from napari_liverseg.inference.look import COARSE_MM
+
+        spacing = self.model.input.spacing_mm
+        if spacing is not None and min(spacing) >= COARSE_MM:
+            return None
+        coarse = coarse_model()
+        return None if coarse is None else Predictor(coarse, self.device.name)
 
     def predict(
         self,
         volume: CTVolume,
         on_progress: OnProgress = ignore_progress,
         is_cancelled: IsCancelled = never_cancelled,
+        options: RunOptions | None = None,
+        on_partial: OnPartial | None = None,
     ) -> Probabilities:
         """Return what the model believes about each voxel of a CT.
 
@@ -67,6 +90,11 @@ class Predictor:
             ``done / total`` never falls.
         is_cancelled : callable
             Asked before each window.
+        options : RunOptions or None
+            None is `RunOptions()`.
+        on_partial : callable or None
+            Told ``(labels, box)``, the model's own decision in a box of the CT,
+            whenever slices are settled; what is told may still be cleaned.
 
         Raises
         ------
@@ -79,16 +107,29 @@ class Predictor:
 
         started = time.perf_counter()
         on_progress(0, 1, "Resampling the CT for the model")
-        belief, step, notes = run_pipeline(self, volume, on_progress, is_cancelled)
+        found = run_pipeline(
+            self,
+            volume,
+            options or RunOptions(),
+            never_back(on_progress),
+            is_cancelled,
+            on_partial,
+        )
+        belief, notes = found.belief, found.notes
         if not belief.decision.any():
             notes = (*notes, NO_LIVER)
         record = RunRecord(
             model=self.model.name,
             model_version=self.model.version,
             model_sha256=self.model.sha256,
-            device=step.device,
+            device=found.step.device,
             seconds=time.perf_counter() - started,
             notes=notes,
+            look=found.look,
+            box=found.box,
+            margin_mm=found.margin_mm,
+            recipe=found.recipe,
+            memory=str(found.plan),
         )
         on_progress(1, 1, "Segmentation is complete")
         return Probabilities(

@@ -7,12 +7,15 @@ runs costs a fraction of labelling voxels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.box import Box
 
 Ints = NDArray[np.int64]
 
@@ -50,6 +53,24 @@ class Runs:
         """Return some of the runs, by index or mask."""
         return Runs(self.starts[chosen], self.stops[chosen], self.shape)
 
+    def box(self, margin: int = 0) -> Box | None:
+        """Return the smallest box that holds all runs, None without any."""
+        if self.starts.size == 0:
+            return None
+        planes, rows, columns = self.shape
+        row, first = np.divmod(self.starts, columns + 1)
+        plane, line = np.divmod(row, rows)
+        ends = (
+            (plane, plane + 1, planes),
+            (line, line + 1, rows),
+            (first, first + self.lengths, columns),
+        )
+        z, y, x = (
+            slice(max(int(a.min()) - margin, 0), min(int(b.max()) + margin, n))
+            for a, b, n in ends
+        )
+        return z, y, x
+
     def voxels(self) -> Ints:
         """Return every position that the runs cover."""
         lengths = self.lengths
@@ -82,6 +103,17 @@ def find_runs(room: NDArray[np.bool_]) -> Runs:
     if flat.size and flat[0]:
         changes = np.concatenate(([0], changes))
     return Runs(changes[0::2], changes[1::2], (z, y, wide - 1))
+
+
+def largest_part_box(mask: NDArray[Any]) -> Box | None:
+    """Return the box of the largest 6-connected part of a mask, None without any."""
+    room = padded(mask)
+    runs = find_runs(room)
+    if runs.starts.size == 0:
+        return None
+    _, of_run = join(runs, across_slices=True)
+    largest = np.bincount(of_run, weights=runs.lengths).argmax()
+    return runs.select(of_run == largest).box()
 
 
 def gaps(runs: Runs) -> Runs:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
+from torch.nn import functional
 
 from napari_liverseg.core.progress import stop_if
-from napari_liverseg.inference.preprocessing import AIR
+from napari_liverseg.inference.blending import window_weights
+from napari_liverseg.inference.placement import centre_out, count_windows, lay_out
+from napari_liverseg.inference.sums import Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from napari_liverseg.core.progress import IsCancelled, OnProgress
-    from napari_liverseg.inference.preprocessing import Shape
-    from napari_liverseg.models.spec import ModelSpec
+    from napari_liverseg.inference.groups import Groups
+    from napari_liverseg.inference.placement import Corner, Row
+    from napari_liverseg.models.contract import Shape, Windows
 
-Network = torch.nn.Module
+    Network = Callable[[torch.Tensor], torch.Tensor]
+    OnPlanes = Callable[[torch.Tensor, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -38,22 +45,21 @@ class Tally:
 
     Parameters
     ----------
-    total : int
-        Windows of one whole run.
     on_progress, is_cancelled : callable
         See `napari_liverseg.core.progress`.
+    total : int
+        Windows of the whole run.
     """
 
-    total: int
     on_progress: OnProgress
     is_cancelled: IsCancelled
-    told: int = 0
+    total: int = 0
     done: int = 0
     started: float = field(default_factory=time.perf_counter)
 
-    def restart(self) -> None:
-        """Begin again from the first window."""
-        self.done, self.started = 0, time.perf_counter()
+    def start(self, total: int) -> None:
+        """Begin to count."""
+        self.total, self.done, self.started = total, 0, time.perf_counter()
 
     def before_batch(self) -> None:
         """Raise `CancelledError` when the user asked to stop."""
@@ -62,80 +68,179 @@ class Tally:
     def after_batch(self, windows: int) -> None:
         """Tell how far the run is."""
         self.done += windows
-        self.told = max(self.told, self.done)
         passed = time.perf_counter() - self.started
         left = remaining(passed / self.done * (self.total - self.done))
         text = f"Segmenting: window {self.done} of {self.total}, {left} left"
-        self.on_progress(self.told, self.total + 1, text)
+        self.on_progress(self.done, self.total + 1, text)
+
+
+class Sweep:
+    """One pass of windows over an image, which goes on where it was interrupted.
+
+    Parameters
+    ----------
+    image : Tensor, float32, shape (z, y, x)
+        Normalised CT on the model's grid, on the CPU; where it is smaller than
+        a window it is padded.
+    windows : Windows
+    groups : Groups
+        What is kept of the network's channels.
+    region : ndarray of bool, shape (z, y, x), or None
+        Windows that hold none of it are not run; what no window saw is background.
+    focus : float or None
+        Plane from which the sweep works outwards; None is the middle.
+    dtype : torch.dtype
+        Of the logits that are kept.
+    """
+
+    def __init__(
+        self,
+        image: torch.Tensor,
+        windows: Windows,
+        groups: Groups,
+        *,
+        region: NDArray[np.bool_] | None = None,
+        focus: float | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.windows = windows
+        self._before, self._image = _pad(image, windows)
+        self._shape, shape = _shape(image), _shape(self._image)
+        rows = lay_out(shape, windows, _pad_region(region, self._before, shape))
+        middle = image.shape[0] / 2 if focus is None else focus
+        self.rows = centre_out(rows, windows.patch, middle + self._before[0])
+        self.count = count_windows(rows)
+        self._left = {row.z: deque(row.corners) for row in rows}
+        self._queue = deque(self.rows)
+        self._sums = Sums(shape, rows, window_weights(windows), groups, dtype)
+
+    @property
+    def shape(self) -> Shape:
+        """Voxels ``(z, y, x)`` of the image, padding included."""
+        return _shape(self._image)
+
+    def keep_as(self, dtype: torch.dtype) -> None:
+        """Keep finished logits in another type; before the first window."""
+        self._sums.logits = self._sums.logits.to(dtype)
+
+    def middle_window(self) -> torch.Tensor:
+        """Return the first window to be run, shape (1, 1, z, y, x)."""
+        row = self.rows[0]
+        y, x = row.corners[len(row.corners) // 2]
+        pz, py, px = self.windows.patch
+        cut = self._image[row.z : row.z + pz, y : y + py, x : x + px]
+        return cut[None, None]
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """What is known so far, shape (kept channels, z, y, x) of the image."""
+        cut = [slice(b, b + n) for b, n in zip(self._before, self._shape, strict=True)]
+        return self._sums.logits[:, cut[0], cut[1], cut[2]]
+
+    def go(
+        self,
+        network: Network,
+        step: Step,
+        tally: Tally,
+        on_planes: OnPlanes | None = None,
+    ) -> torch.Tensor:
+        """Run what is left and return the logits of the whole image.
+
+        An error, such as lack of memory, leaves every window that is done
+        behind: call again, with a more modest step.
+
+        Parameters
+        ----------
+        network : callable
+            Maps ``(n, 1, z, y, x)`` to ``(n, channels, z, y, x)``.
+        step : Step
+        tally : Tally
+            Told and asked once per batch.
+        on_planes : callable or None
+            Called with ``(logits, start, stop)`` when planes of the image are final.
+
+        Raises
+        ------
+        CancelledError
+            Before the next batch once the user asked to stop.
+        """
+        self._sums.move(step.accumulate_on)
+        while self._queue:
+            row = self._queue[0]
+            left = self._left[row.z]
+            self._sums.open(row)
+            while left:
+                self._run_batch(network, row, list(left)[: step.batch], tally)
+            self._queue.popleft()
+            for start, stop in self._sums.finish(row):
+                self._tell(on_planes, start, stop)
+        return self.logits
+
+    def _run_batch(
+        self, network: Network, row: Row, corners: Sequence[Corner], tally: Tally
+    ) -> None:
+        tally.before_batch()
+        pz, py, px = self.windows.patch
+        slab = self._image[row.z : row.z + pz]
+        batch = torch.stack([slab[:, y : y + py, x : x + px] for y, x in corners])
+        self._sums.add(row, corners, network(batch[:, None]))
+        for _ in corners:
+            self._left[row.z].popleft()
+        tally.after_batch(len(corners))
+
+    def _tell(self, on_planes: OnPlanes | None, start: int, stop: int) -> None:
+        if on_planes is None:
+            return
+        first = max(start - self._before[0], 0)
+        last = min(stop - self._before[0], self._shape[0])
+        if last > first:
+            on_planes(self.logits, first, last)
 
 
 def slide(
-    network: Network, image: torch.Tensor, model: ModelSpec, step: Step, tally: Tally
+    network: Network,
+    image: torch.Tensor,
+    windows: Windows,
+    groups: Groups,
+    step: Step,
 ) -> torch.Tensor:
-    """Return the network's logits on a whole image, windows blended by a Gaussian.
+    """Return a network's logits on a whole image in one go, see `Sweep`."""
+    tally = Tally(lambda *_: None, lambda: False)
+    sweep = Sweep(image, windows, groups)
+    tally.start(sweep.count)
+    return sweep.go(network, step, tally)
 
-    Parameters
-    ----------
-    network : Module
-        On ``step.device``; maps ``(n, 1, z, y, x)`` to ``(n, 3, z, y, x)``.
-    image : Tensor, float32, shape (z, y, x)
-        Normalised CT on the model's grid, on the CPU; where it is smaller than
-        a window it is padded with air.
-    model : ModelSpec
-        Window and overlap.
-    step : Step
-        Where and with how many windows at once.
-    tally : Tally
-        Told and asked once per batch.
 
-    Returns
-    -------
-    Tensor, float32, shape (3, z, y, x)
-        On ``step.accumulate_on``.
+def _pad(image: torch.Tensor, windows: Windows) -> tuple[Shape, torch.Tensor]:
+    """Return the voxels put before each axis, and the image no smaller than a window.
 
-    Raises
-    ------
-    CancelledError
-        Before the next batch once the user asked to stop.
+    The smaller half comes first, as in MONAI and nnU-Net.
     """
-
-    def run(windows: torch.Tensor) -> torch.Tensor:
-        tally.before_batch()
-        logits = cast("torch.Tensor", network(windows))
-        tally.after_batch(windows.shape[0])
-        return logits
-
-    infer = cast("Callable[..., torch.Tensor]", sliding_window_inference)
-    logits = infer(
-        inputs=image[None, None],
-        roi_size=model.patch,
-        sw_batch_size=step.batch,
-        predictor=run,
-        overlap=model.overlap,
-        mode="gaussian",
-        padding_mode="constant",
-        cval=AIR,
-        sw_device=torch.device(step.device),
-        device=torch.device(step.accumulate_on),
-    )
-    return logits[0]
+    missing = [
+        max(window - n, 0) for n, window in zip(image.shape, windows.patch, strict=True)
+    ]
+    z, y, x = (m // 2 for m in missing)
+    if not any(missing):
+        return (z, y, x), image
+    sides: list[int] = []
+    for before, total in zip((x, y, z), reversed(missing), strict=True):
+        sides += [before, total - before]
+    padded = functional.pad(image, sides, value=windows.padding)
+    return (z, y, x), padded
 
 
-def count_windows(shape: Shape, patch: Shape, overlap: float) -> int:
-    """Return how many windows `slide` runs over a volume.
+def _pad_region(
+    region: NDArray[np.bool_] | None, before: Shape, shape: Shape
+) -> NDArray[np.bool_] | None:
+    if region is None:
+        return None
+    lengths = zip(before, region.shape, shape, strict=True)
+    return np.pad(region, [(b, whole - b - n) for b, n, whole in lengths])
 
-    Parameters
-    ----------
-    shape, patch : tuple of int
-        Voxels ``(z, y, x)`` of the volume and of a window.
-    overlap : float
-        Share of a window covered again by the next.
-    """
-    counts = [1]
-    for size, window in zip(shape, patch, strict=True):
-        stride = max(int(window * (1 - overlap)), 1)
-        counts.append(1 + max(0, -(-(size - window) // stride)))
-    return int(np.prod(counts))
+
+def _shape(image: torch.Tensor) -> Shape:
+    z, y, x = image.shape
+    return z, y, x
 
 
 def remaining(seconds: float) -> str:

@@ -1,0 +1,67 @@
+"""From a network's channels to what liver work needs of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from napari_liverseg.models.contract import Output, Shape
+
+FEW_CHANNELS = 6
+"""Up to so many channels are kept as they are; more (whole-body models) are
+reduced to the largest logit of other tissue, of liver and of tumour."""
+
+SURE = 30.0
+"""A logit that leaves no doubt, where no window was run."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What is kept of the logits of a model.
+
+    Parameters
+    ----------
+    output : Output
+    """
+
+    output: Output
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network."""
+        return self.output.channels
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether channels are merged as soon as a plane is finished."""
+        return self.channels > FEW_CHANNELS
+
+    @property
+    def kept(self) -> Output:
+        """What the channels that are kept mean."""
+        if not self.is_reduced:
+            return self.output
+        first = 0 if self.output.activation == "sigmoid" else 1
+        tumour = (first + 1,) if self.output.tumour else ()
+        count = first + 1 + len(tumour)
+        return replace(self.output, channels=count, liver=(first,), tumour=tumour)
+
+    def reduce(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the channels that are kept, shape (kept, z, y, x)."""
+        if not self.is_reduced:
+            return logits
+        sets = [list(self.output.liver), list(self.output.tumour)]
+        if self.output.activation == "softmax":
+            known = (*self.output.liver, *self.output.tumour)
+            sets.insert(0, [i for i in range(self.channels) if i not in known])
+        return torch.stack([logits[chosen].amax(dim=0) for chosen in sets if chosen])
+
+    def nothing(self, shape: Shape, dtype: torch.dtype) -> torch.Tensor:
+        """Return logits of background throughout."""
+        logits = torch.full((self.kept.channels, *shape), -SURE, dtype=dtype)
+        if self.output.activation == "softmax":
+            logits[0] = SURE
+        return logits

@@ -1,0 +1,75 @@
+"""How much memory a network holds at its worst, found without running it."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+if TYPE_CHECKING:
+    from napari_liverseg.models.contract import Shape
+
+FEATURES_UNKNOWN = 100
+"""Maps of a window's size that a network holds which torch cannot follow: a U-Net
+of 32 features keeps about as many."""
+
+WORKSPACE = 1.3
+"""Convolutions need some memory beside their inputs and outputs."""
+
+
+def window_bytes(network: torch.nn.Module, patch: Shape) -> int:
+    """Return the most bytes that one float32 window needs, weights aside.
+
+    The network runs on tensors without values (torch's ``meta`` device), and
+    the storages alive at each moment are added up.
+
+    Parameters
+    ----------
+    network : Module
+        Maps ``(1, 1, *patch)`` to logits.
+    patch : tuple of int
+        Voxels of a window.
+    """
+    hollow = {name: value.to("meta") for name, value in network.state_dict().items()}
+    window = torch.empty((1, 1, *patch), device="meta")
+    try:
+        with torch.inference_mode(), _Live() as live:
+            torch.func.functional_call(network, hollow, (window,))
+    except (NotImplementedError, RuntimeError):
+        return FEATURES_UNKNOWN * window.nbytes
+    return int(WORKSPACE * (live.peak + window.nbytes))
+
+
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the storages that operations make, as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._watch(leaf.untyped_storage())
+        return result
+
+    def _watch(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size

@@ -1,0 +1,88 @@
+"""Which part of a CT a network has to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_liverseg.inference.body import largest_body
+from napari_liverseg.inference.preprocessing import to_model_grid
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.box import Box
+    from napari_liverseg.core.geometry import Triple
+    from napari_liverseg.core.progress import IsCancelled
+    from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.inference.prepare import Frame
+
+Mask = NDArray[np.bool_]
+
+BODY_SPACING_MM = (6.0, 6.0, 6.0)
+"""The body is found on a grid that costs next to nothing."""
+
+LIVER_MARGIN_MM = 20.0
+"""How far a fine model looks beyond the liver that a coarse one found: more than
+a coarse model misses at an outline, on each side."""
+
+COARSE_MM = 2.0
+"""A model whose every spacing is at least this needs no coarse pass before it."""
+
+
+def body_mask(volume: CTVolume, is_cancelled: IsCancelled) -> Mask:
+    """Return the patient with a rim of air, on a coarse grid over the whole CT."""
+    spacing = volume.geometry.spacing_mm
+    hu = to_model_grid(volume.hu, spacing, BODY_SPACING_MM, is_cancelled).numpy()
+    return np.asarray(ndimage.binary_dilation(largest_body(hu)))
+
+
+def widen(box: Box, spacing_mm: Triple, shape: tuple[int, int, int]) -> Box:
+    """Return a box of a CT with `LIVER_MARGIN_MM` on every side, cut at its edges."""
+    z, y, x = (
+        slice(
+            max(side.start - round(LIVER_MARGIN_MM / s), 0),
+            min(side.stop + round(LIVER_MARGIN_MM / s), n),
+        )
+        for side, s, n in zip(box, spacing_mm, shape, strict=True)
+    )
+    return z, y, x
+
+
+def box_on_image(box: Box, frame: Frame) -> Mask:
+    """Return which voxels of the network's image lie in a box of the CT."""
+    inside = []
+    for axis, side in enumerate(box):
+        native = _native_positions(frame, axis)
+        reach = 0.5 * _ratio(frame, axis) + 0.5
+        inside.append((native >= side.start - reach) & (native < side.stop + reach))
+    z, y, x = inside
+    return _to_network_axes(z[:, None, None] & y[None, :, None] & x[None, None], frame)
+
+
+def mask_on_image(mask: Mask, frame: Frame, shape: tuple[int, int, int]) -> Mask:
+    """Return a coarse mask over a whole CT of `shape` on the network's image."""
+    z, y, x = (
+        np.clip(_native_positions(frame, axis) / n * m, 0, m - 1).astype(int)
+        for axis, (n, m) in enumerate(zip(shape, mask.shape, strict=True))
+    )
+    return _to_network_axes(mask[np.ix_(z, y, x)], frame)
+
+
+def _native_positions(frame: Frame, axis: int) -> NDArray[np.float64]:
+    """Return where the image's voxels lie along an axis, in voxels of the CT."""
+    kept = frame.grid_box[axis]
+    index = np.arange(kept.start, kept.stop) + 0.5
+    return np.asarray(frame.native_box[axis].start + index * _ratio(frame, axis))
+
+
+def _ratio(frame: Frame, axis: int) -> float:
+    native = frame.native_box[axis]
+    return float((native.stop - native.start) / frame.grid_shape[axis])
+
+
+def _to_network_axes(mask: Mask, frame: Frame) -> Mask:
+    turned = mask.transpose(frame.axes)
+    flipped = tuple(slice(None, None, -1 if flip else None) for flip in frame.flips)
+    return np.ascontiguousarray(turned[flipped])

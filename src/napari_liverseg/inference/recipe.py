@@ -1,0 +1,171 @@
+"""Which way of computing a network pays on this computer: measured once, then kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+from dataclasses import asdict, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_liverseg.core.data_folder import data_folder
+from napari_liverseg.core.progress import stop_if
+from napari_liverseg.inference.precision import multiplies_bf16
+from napari_liverseg.inference.runner import Recipe, Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_liverseg.core.progress import IsCancelled
+    from napari_liverseg.inference.plan import Plan
+    from napari_liverseg.inference.predictor import Predictor
+
+SWITCH = "NAPARI_LIVERSEG_TUNING"
+"""Environment variable; ``off`` computes in float32 as it comes."""
+
+FILE = "tuning.json"
+REPEATS = 3
+FASTER = 0.9
+"""Another way must take less than this share of the time of the best so far."""
+
+AGREEING = 0.999
+"""Share of a window's foreground, and of its voxels, that must keep its label."""
+
+COMPILE_PAYS_S = 300.0
+"""Translating a network takes a minute or two: only a long run earns that back."""
+
+
+def choose_recipe(
+    predictor: Predictor, window: torch.Tensor, plan: Plan, is_cancelled: IsCancelled
+) -> Recipe:
+    """Return the fastest recipe that gives the same labels as float32.
+
+    It is measured on a window of the CT at hand the first time that a model
+    runs on a device of this computer, and read from `FILE` in the user's data
+    folder afterwards.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    window : Tensor, float32, shape (1, 1, z, y, x)
+        Normalised; from the middle of the CT.
+    plan : Plan
+        Says how much is at stake.
+    is_cancelled : callable
+        Asked before each window that is measured.
+    """
+    if os.environ.get(SWITCH, "").lower() == "off":
+        return Recipe()
+    key = _key(predictor, plan)
+    known = _read().get(key)
+    if known is not None:
+        with contextlib.suppress(TypeError):
+            return Recipe(**known)
+    recipe = _measure(predictor, window, plan, is_cancelled)
+    _write(key, recipe)
+    return recipe
+
+
+def _key(predictor: Predictor, plan: Plan) -> str:
+    long = "long" if _is_long(plan, 1.0) else ""
+    parts = (
+        predictor.model.sha256, predictor.device.name, predictor.device.title,
+        torch.__version__, str(torch.get_num_threads()), long,
+    )  # fmt: skip
+    return " ".join(part for part in parts if part)
+
+
+def _is_long(plan: Plan, seconds_per_window: float) -> bool:
+    return plan.windows * plan.passes * seconds_per_window > COMPILE_PAYS_S
+
+
+def _measure(
+    predictor: Predictor, window: torch.Tensor, plan: Plan, is_cancelled: IsCancelled
+) -> Recipe:
+    def time(recipe: Recipe) -> tuple[float, torch.Tensor]:
+        return _time(predictor, recipe, window, is_cancelled)
+
+    best = Recipe()
+    least, reference = time(best)
+    for recipe in _candidates(plan.device, best):
+        seconds, logits = time(recipe)
+        if seconds < FASTER * least and _agrees(logits, reference):
+            best, least = recipe, seconds
+    if _is_long(plan, least):
+        recipe = replace(best, is_compiled=True)
+        seconds, logits = time(recipe)
+        if seconds < FASTER * least and _agrees(logits, reference):
+            best = recipe
+    return best
+
+
+def _candidates(device: str, plain: Recipe) -> Iterator[Recipe]:
+    kind = torch.device(device).type
+    precisions = ["float32"]
+    if multiplies_bf16(device):
+        precisions.append("bfloat16")
+    if kind in ("cuda", "mps"):
+        precisions.append("float16")
+    for precision in precisions:
+        for channels_last in (False, True):
+            recipe = Recipe(precision, channels_last)
+            if recipe != plain:
+                yield recipe
+
+
+def _time(
+    predictor: Predictor,
+    recipe: Recipe,
+    window: torch.Tensor,
+    is_cancelled: IsCancelled,
+) -> tuple[float, torch.Tensor]:
+    """Return seconds a window, infinite where it cannot be run, and its logits."""
+    try:
+        runner = Runner(predictor.networks[:1], recipe=recipe).to(predictor.device.name)
+        times = []
+        for _ in range(REPEATS):
+            stop_if(is_cancelled)
+            started = perf_counter()
+            logits = runner(window).cpu()
+            times.append(perf_counter() - started)
+    except (RuntimeError, MemoryError):
+        return float("inf"), torch.zeros(0)
+    return statistics.median(times[1:]), logits
+
+
+def _agrees(logits: torch.Tensor, reference: torch.Tensor) -> bool:
+    """Whether labels agree, those of the foreground too, of which there is less."""
+    if logits.shape != reference.shape or not bool(torch.isfinite(logits).all()):
+        return False
+    ours, theirs = logits.argmax(dim=1), reference.argmax(dim=1)
+    both = ((ours > 0) & (ours == theirs)).sum()
+    foreground = ((ours > 0).sum() + (theirs > 0).sum()) / 2
+    same = (ours == theirs).float().mean()
+    return bool(same >= AGREEING) and bool(both >= AGREEING * foreground)
+
+
+def _path() -> Path:
+    return data_folder() / FILE
+
+
+def _read() -> dict[str, Any]:
+    try:
+        content = json.loads(_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write(key: str, recipe: Recipe) -> None:
+    """Keep a recipe; a folder that cannot be written costs a measurement each time."""
+    kept = {**_read(), key: asdict(recipe)}
+    with contextlib.suppress(OSError):
+        _path().parent.mkdir(parents=True, exist_ok=True)
+        unfinished = _path().with_suffix(f".{os.getpid()}.part")
+        unfinished.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        unfinished.replace(_path())

@@ -1,0 +1,142 @@
+"""Networks as one function of a batch of windows: folds, mirror images, precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from napari_liverseg.inference.fallback import is_out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is computed.
+
+    Parameters
+    ----------
+    precision : str
+        ``float32``, the reference, or ``bfloat16`` or ``float16`` under autocast.
+    channels_last : bool
+        Memory layout of images and weights.
+    is_compiled : bool
+        Whether `torch.compile` translates the network first.
+    """
+
+    precision: str = "float32"
+    channels_last: bool = False
+    is_compiled: bool = False
+
+    def __str__(self) -> str:
+        """Describe the recipe for a report."""
+        parts = [self.precision]
+        parts += ["channels last"] if self.channels_last else []
+        parts += ["compiled"] if self.is_compiled else []
+        return ", ".join(parts)
+
+
+class Runner:
+    """The networks of a model, ready for windows.
+
+    Parameters
+    ----------
+    networks : sequence of Module
+        One a fold; their logits are averaged.
+    mirror_axes : tuple of int
+        Axes ``0, 1, 2`` for z, y, x along which every combination of mirror
+        images is averaged in; empty for none.
+    recipe : Recipe
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[torch.nn.Module],
+        mirror_axes: tuple[int, ...] = (),
+        recipe: Recipe | None = None,
+    ) -> None:
+        self.networks = tuple(networks)
+        self.recipe = recipe or Recipe()
+        self._flips = tuple(
+            tuple(axis + 2 for axis in chosen)
+            for count in range(len(mirror_axes) + 1)
+            for chosen in combinations(mirror_axes, count)
+        )
+        self._device = torch.device("cpu")
+        self._calls: list[Callable[[torch.Tensor], torch.Tensor]] = []
+
+    @property
+    def passes(self) -> int:
+        """How often a network looks at each window: the factor in time."""
+        return len(self.networks) * len(self._flips)
+
+    def to(self, device: str) -> Runner:
+        """Move the networks to a device and return the runner."""
+        self._device = torch.device(device)
+        layout = torch.preserve_format
+        if self.recipe.channels_last:
+            layout = torch.channels_last_3d
+        for network in self.networks:
+            network.to(self._device)
+            network.to(memory_format=layout)  # type: ignore[call-overload]
+        if not self._calls:
+            self._calls = [self._compiled(network) for network in self.networks]
+        return self
+
+    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return logits, float32, shape (n, channels, z, y, x), on the device.
+
+        Parameters
+        ----------
+        windows : Tensor, float32, shape (n, 1, z, y, x)
+        """
+        if not self._calls:
+            self.to(str(self._device))
+        windows = windows.to(self._device)
+        total: torch.Tensor | None = None
+        for flips in self._flips:
+            image = windows.flip(flips) if flips else windows
+            if self.recipe.channels_last:
+                image = image.contiguous(memory_format=torch.channels_last_3d)
+            for call in self._calls:
+                logits = self._run(call, image)
+                logits = logits.flip(flips) if flips else logits
+                total = logits if total is None else total + logits
+        assert total is not None
+        return total if self.passes == 1 else total / self.passes
+
+    def _run(
+        self, call: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor
+    ) -> torch.Tensor:
+        if self.recipe.precision == "float32":
+            return call(image).float()
+        kind = getattr(torch, self.recipe.precision)
+        with torch.autocast(self._device.type, kind):
+            logits = call(image)
+        return logits.float()
+
+    def _compiled(
+        self, network: torch.nn.Module
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        if not self.recipe.is_compiled:
+            return network
+        compiled = torch.compile(network, dynamic=False)
+        is_broken = False
+
+        def run(windows: torch.Tensor) -> torch.Tensor:
+            nonlocal is_broken
+            if not is_broken:
+                try:
+                    return cast("torch.Tensor", compiled(windows))
+                except RuntimeError as error:
+                    # No compiler here any more: the plain network is as right.
+                    if is_out_of_memory(error):
+                        raise
+                    is_broken = True
+            return cast("torch.Tensor", network(windows))
+
+        return run

@@ -1,0 +1,220 @@
+"""Windows: the same numbers as MONAI's, in any order, and after any interruption."""
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+
+from napari_liverseg.core.errors import CancelledError
+from napari_liverseg.inference.blending import window_weights
+from napari_liverseg.inference.groups import SURE, Groups
+from napari_liverseg.inference.placement import axis_starts, centre_out, lay_out
+from napari_liverseg.inference.runner import Recipe, Runner
+from napari_liverseg.inference.windows import Step, Sweep, Tally, slide
+from napari_liverseg.models.contract import Output, Windows
+from napari_liverseg.models.network import build_network
+from napari_liverseg.models.spec import NetworkSpec
+
+ONE = Step("cpu", 1, "cpu")
+THREE = Groups(Output(3, (1,), (2,)))
+PATCH = (16, 24, 32)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    spec = NetworkSpec(channels=(4, 8), strides=(2,), num_res_units=1)
+    return build_network(spec).eval().requires_grad_(requires_grad=False)
+
+
+def _image(shape=(50, 60, 70)):
+    return torch.from_numpy(np.random.default_rng(0).normal(0, 1, shape)).float()
+
+
+def _sweep(network, windows, tally=None, image=None, **settings):
+    sweep = Sweep(_image() if image is None else image, windows, THREE, **settings)
+    return sweep, sweep.go(network, ONE, tally or _tally())
+
+
+def _tally(is_cancelled=lambda: False):
+    return Tally(lambda *_: None, is_cancelled, total=99)
+
+
+@pytest.mark.parametrize("blend", ["gaussian", "constant"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.7])
+def test_logits_equal_monais(network, blend, overlap):
+    image = _image()
+    ours = slide(network, image, Windows(PATCH, overlap, blend=blend), THREE, ONE)
+    theirs = sliding_window_inference(
+        image[None, None], PATCH, 4, network, overlap, mode=blend
+    )
+    torch.testing.assert_close(ours, theirs[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(16, 24, 32), (5, 9, 3), (17, 60, 33), (70, 24, 41)])
+def test_small_and_odd_volumes_equal_monais(network, shape):
+    image = _image(shape)
+    ours = slide(network, image, Windows(PATCH, 0.5, padding=-1.0), THREE, ONE)
+    theirs = sliding_window_inference(
+        image[None, None], PATCH, 1, network, 0.5, mode="gaussian", cval=-1.0
+    )
+    torch.testing.assert_close(ours, theirs[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "expected"),
+    [
+        (100, 40, (0, 20, 40, 60)),
+        (90, 40, (0, 17, 33, 50)),
+        (40, 40, (0,)),
+        (9, 40, (0,)),
+    ],
+)
+def test_nnunets_windows_are_spread_evenly(size, window, expected):
+    windows = Windows((window,) * 3, 0.5, placement="nnunet")
+    assert axis_starts(size, window, windows) == expected
+
+
+def test_nnunets_weights_peak_in_the_middle_and_never_vanish():
+    weights = window_weights(Windows((16, 20, 24), blend="nnunet"))
+    assert float(weights.max()) == 10.0
+    assert weights.argmax() == np.ravel_multi_index((8, 10, 12), (16, 20, 24))
+    assert float(weights.min()) > 0
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.7])
+def test_the_order_of_the_windows_changes_no_bit(network, overlap):
+    windows = Windows(PATCH, overlap)
+    results = [_sweep(network, windows, focus=f)[1] for f in (None, 0.0, 20.0, 49.0)]
+    for other in results[1:]:
+        assert torch.equal(results[0], other)
+
+
+def test_the_slice_on_the_screen_comes_first_and_is_final_when_told(network):
+    windows, told = Windows(PATCH, 0.5), []
+    sweep = Sweep(_image(), windows, THREE, focus=44.0)
+
+    def on_planes(logits, start, stop):
+        told.append((start, stop, logits[:, start:stop].clone()))
+
+    logits = sweep.go(network, ONE, _tally(), on_planes)
+    seen = [z for a, b, _ in told[:2] for z in range(a, b)]
+    assert 44 in seen
+    assert 0 not in seen
+    assert sorted(z for a, b, _ in told for z in range(a, b)) == list(range(50))
+    for start, stop, early in told:
+        assert torch.equal(early, logits[:, start:stop])
+
+
+def test_rows_go_outwards_from_the_focus():
+    rows = lay_out((100, 24, 32), Windows(PATCH, 0.5))
+    distances = [abs(row.z + 8 - 60) for row in centre_out(rows, PATCH, 60)]
+    assert distances == sorted(distances)
+
+
+def test_windows_outside_of_a_region_are_left_out_and_the_rest_do_not_change(
+    network,
+):
+    windows = Windows(PATCH, 0.5)
+    region = np.zeros((50, 60, 70), bool)
+    region[30:41, 5:20, 40:60] = True
+    whole, everywhere = _sweep(network, windows)
+    part, found = _sweep(network, windows, region=region)
+    assert part.count < whole.count / 2
+    assert torch.equal(found[:, region], everywhere[:, region])
+    assert torch.equal(found[:, 0, 0, 0], torch.tensor([SURE, -SURE, -SURE]))
+
+
+class _Failing:
+    """Fails at some calls, once each, and counts what was computed."""
+
+    def __init__(self, network, at):
+        self.network, self.at, self.calls, self.windows = network, set(at), 0, 0
+
+    def __call__(self, windows):
+        self.calls += 1
+        if self.calls in self.at:
+            raise torch.OutOfMemoryError
+        self.windows += windows.shape[0]
+        return self.network(windows)
+
+
+@pytest.mark.parametrize("at", [(1,), (7,), (3, 4, 11)])
+def test_an_interrupted_sweep_goes_on_and_runs_no_window_twice(network, at):
+    windows = Windows(PATCH, 0.5)
+    clean = _sweep(network, windows)[1]
+    failing = _Failing(network, at)
+    sweep, tally = Sweep(_image(), windows, THREE), _tally()
+    for _ in at:
+        with pytest.raises(torch.OutOfMemoryError):
+            sweep.go(failing, ONE, tally)
+    logits = sweep.go(failing, ONE, tally)
+    assert torch.equal(logits, clean)
+    assert failing.windows == sweep.count == tally.done
+
+
+def test_batches_change_nothing_that_counts(network):
+    windows = Windows(PATCH, 0.5)
+    clean = _sweep(network, windows)[1]
+    sweep = Sweep(_image(), windows, THREE)
+    logits = sweep.go(network, Step("cpu", 4, "cpu"), _tally())
+    torch.testing.assert_close(logits, clean, rtol=0, atol=1e-5)
+
+
+def test_cancel_stops_before_the_next_batch(network):
+    counting = _Failing(network, ())
+    sweep = Sweep(_image(), Windows(PATCH, 0.5), THREE)
+    with pytest.raises(CancelledError):
+        sweep.go(counting, ONE, _tally(lambda: counting.windows == 5))
+    assert counting.windows == 5
+
+
+def test_half_precision_sums_stay_close(network):
+    windows = Windows(PATCH, 0.5)
+    clean = _sweep(network, windows)[1]
+    halved = _sweep(network, windows, dtype=torch.half)[1]
+    assert halved.dtype == torch.half
+    torch.testing.assert_close(halved.float(), clean, rtol=1e-3, atol=1e-3)
+
+
+def test_many_channels_are_merged_as_soon_as_planes_are_finished():
+    output = Output(9, liver=(5,), tumour=(7,))
+    groups = Groups(output)
+    logits = torch.randn(9, 2, 3, 4)
+    reduced = groups.reduce(logits)
+    assert groups.kept == Output(3, (1,), (2,))
+    others = [0, 1, 2, 3, 4, 6, 8]
+    torch.testing.assert_close(reduced[0], logits[others].amax(0))
+    assert torch.equal(reduced[1], logits[5])
+    is_liver = logits.argmax(0) == 5
+    assert torch.equal(reduced.argmax(0) == 1, is_liver)
+    bare = Groups(Output(9, liver=(2, 3), tumour=()))
+    assert bare.kept == Output(2, (1,), ())
+    assert bare.reduce(logits).shape[0] == 2
+    regions = Groups(Output(8, (0,), (1,), activation="sigmoid"))
+    assert regions.kept == Output(2, (0,), (1,), activation="sigmoid")
+    assert torch.equal(regions.reduce(logits[:8]), logits[:2])
+    assert float(regions.nothing((1, 1, 1), torch.float32).max()) == -SURE
+
+
+def test_folds_and_mirror_images_are_averaged(network):
+    torch.manual_seed(1)
+    other = build_network(NetworkSpec(channels=(4, 8), strides=(2,), num_res_units=1))
+    other.eval().requires_grad_(requires_grad=False)
+    runner = Runner((network, other), mirror_axes=(0, 2))
+    window = torch.randn(1, 1, *PATCH)
+    looks = [
+        net(window.flip(dims)).flip(dims) if dims else net(window)
+        for net in (network, other)
+        for dims in ((), (2,), (4,), (2, 4))
+    ]
+    assert runner.passes == len(looks) == 8
+    torch.testing.assert_close(runner(window), torch.stack(looks).mean(0))
+
+
+def test_channels_last_changes_nothing_that_counts(network):
+    window = torch.randn(1, 1, *PATCH)
+    plain = Runner((network,))(window)
+    other = Runner((network,), recipe=Recipe(channels_last=True)).to("cpu")
+    torch.testing.assert_close(other(window), plain, rtol=0, atol=1e-5)
+    assert str(other.recipe) == "float32, channels last"
