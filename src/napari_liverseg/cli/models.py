@@ -32,14 +32,16 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         content = {"models": [as_dict(model) for model in found]}
         typer.echo(json.dumps(content, indent=2))
-    elif found:
+        return
+    typer.echo(f"Your own models belong in {user_folder()}.", err=True)
+    if found:
         for model in found:
             row = (model.name, model.version, _kind(model), model.title)
             typer.echo("  ".join(printable(cell) for cell in row))
             typer.echo(f"    {printable(model.notice)}")
             typer.echo(f"    in {model.folder}")
     else:
-        typer.echo(f"No model is installed. Models belong in {user_folder()}.")
+        typer.echo("No model is installed.")
 
 
 @models.command("info")

@@ -59,9 +59,7 @@ def fetch(
     ask("Fetch it under these terms?", "--yes", given=yes)
     try:
         with progress_bar() as on_progress:
-            fetched = fetch_release(
-                release, from_file, sha256 or "", on_progress
-            )
+            fetched = fetch_release(release, from_file, sha256 or "", on_progress)
     except KeyboardInterrupt:
         raise CancelledError from None
     _tell(fetched)

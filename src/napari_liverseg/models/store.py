@@ -94,7 +94,7 @@ def default_model() -> Model:
     return next(starters, models[0])
 
 
-def coarse_model() -> ModelSpec | None:
+def coarse_model() -> Model | None:
     """Return the cheap model that finds the liver for finer ones, if it is there."""
     return next((model for model in list_models() if model.name == STARTER), None)
 
