@@ -72,4 +72,4 @@ def _tell(fetched: "Fetched") -> None:
     else:
         typer.echo(f"It is the hash that is known ({fetched.proven_by}).")
     if fetched.reason:
-        typer.echo(f"It cannot segment by itself: {fetched.reason}", err=True)
+        typer.echo(f"It cannot be run by itself yet: {fetched.reason}", err=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.errors import MissingExtraError, ModelError
 from napari_liverseg.core.progress import ignore_progress, never_cancelled
 from napari_liverseg.models.download import download
 from napari_liverseg.models.kinds import read_model
@@ -39,7 +39,7 @@ class Fetched:
     proven_by : {'maker', 'user', 'earlier fetch', 'nothing'}
         What the hash was compared with.
     reason : str
-        Why it cannot be run by itself; empty where it can.
+        Why it cannot be run by itself, or not yet; empty where it can.
     """
 
     folder: Path
@@ -122,7 +122,8 @@ def _compare(release: Release, digest: str, given: str) -> str:
 def _proof(copy: Path) -> tuple[str, str]:
     """Return why a model cannot be run by itself, if so, and its weights' hash.
 
-    A model of tumours alone is no mistake: another finds the liver for it.
+    A model of tumours alone is no mistake: another finds the liver for it. A
+    package that is missing can be installed later.
     """
     from napari_liverseg.models.proof import prove
 
@@ -130,7 +131,10 @@ def _proof(copy: Path) -> tuple[str, str]:
         model = read_model(copy)
     except ModelError as error:
         return str(error), ""
-    prove(model)
+    try:
+        prove(model)
+    except MissingExtraError as missing:
+        return str(missing), model.sha256
     return "", model.sha256
 
 
