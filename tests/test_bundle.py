@@ -199,6 +199,9 @@ REFUSED_STEPS = {
     "unknown directions": ({"_target_": "Orientationd", "axcodes": "LAS"}, "LAS"),
     "nearest": ({"_target_": "Spacingd", "pixdim": [1, 1, 1], "mode": 0}, "mode"),
     "negative": ({"_target_": "Spacingd", "pixdim": [1, -1, 1]}, "three numbers"),
+    "NaN": ({**RANGE, "b_min": float("nan")}, "no number"),
+    "infinite": ({"_target_": "Spacingd", "pixdim": [1, float("inf"), 1]}, "three"),
+    "too fine": ({"_target_": "Spacingd", "pixdim": [1, 0.001, 1]}, "0.2 to 20"),
     "macro": ({**RANGE, "a_min": "%/etc/passwd"}, "macro"),
     "nowhere": ({**RANGE, "a_min": "@nothing"}, "not there"),
     "circle": ({**RANGE, "a_min": "@preprocessing"}, "without end"),
@@ -371,6 +374,11 @@ REFUSED_WEIGHTS = {
     "missing": (lambda w: {k: w[k] for k in sorted(w)[1:]}, "lack the tensor"),
     "too many": (lambda w: {**w, "extra": torch.zeros(1)}, "'extra'"),
     "no table": (lambda w: torch.zeros(3), "no table"),
+    "sparse": (lambda w: {**w, _first(w): w[_first(w)].to_sparse()}, "sparse"),
+    "a bomb": (
+        lambda w: {**w, "extra": torch.zeros(1).expand(99_999, 99_999)},
+        "unfold to more",
+    ),
     "a list": (lambda w: [1, 2], "no table"),
     "four channels": (
         lambda w: build({**UNET, "out_channels": 4}).state_dict(),

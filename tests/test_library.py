@@ -1,5 +1,6 @@
 """Models are added once proven, listed by their kind, checked, and removed by name."""
 
+import os
 import shutil
 import zipfile
 
@@ -79,10 +80,17 @@ def test_what_is_no_model_is_not_added(tmp_path, home):
         archive.writestr("../../evil", b"x")
     with pytest.raises(ModelError, match="outside"):
         add(tmp_path / "evil.zip", _no)
-    folder = _bundle(tmp_path / "linked")
-    (folder / "docs").symlink_to("/etc")
-    with pytest.raises(ModelError, match="link"):
-        add(folder, _no)
+    for target in ("/etc/passwd", "..", "docs", "nowhere"):
+        folder = _bundle(tmp_path / f"linked-{target.strip('/.')[:3]}")
+        (folder / "docs").symlink_to(target)
+        with pytest.raises(ModelError, match="link"):
+            add(folder, _no)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(_bundle(tmp_path / "pipe") / "docs")
+        with pytest.raises(ModelError, match="no file"):
+            add(tmp_path / "pipe", _no)
+    with pytest.raises(ModelError, match="folder of your models"):
+        add(home.parent, _no)
     for name in ("one", "two"):
         _bundle(tmp_path / "several" / name)
     with pytest.raises(ModelError, match="several models"):

@@ -40,6 +40,7 @@ SWIN = {
     "in_channels": 1,
     "out_channels": 14,
     "feature_size": 12,
+    "depths": [1, 1, 1, 1],
     "use_checkpoint": False,
 }
 ORGANS = ["background", "spleen", "kidney_right", "kidney_left", "gallbladder"]

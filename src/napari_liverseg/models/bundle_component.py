@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from napari_liverseg.models.bundle_config import refusal
 
@@ -81,7 +82,7 @@ class Component:
         value = self.get(argument, default)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not _is_number(value):
             raise unfit(self, f"with {argument} {value!r}, which is no number")
         return float(value)
 
@@ -95,11 +96,7 @@ class Component:
         """
         value = self.get(argument)
         values = value if isinstance(value, list) else [value] * 3
-        numbers = [
-            float(v)
-            for v in values
-            if isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0
-        ]
+        numbers = [float(v) for v in values if _is_number(v) and v > 0]
         if len(values) != 3 or len(numbers) != 3:
             raise unfit(self, f"with {argument} {value!r}: three numbers are needed")
         return numbers[0], numbers[1], numbers[2]
@@ -114,6 +111,12 @@ class Component:
         """
         for argument in self.raw.keys() - NO_ARGUMENTS - set(arguments):
             raise unfit(self, f"with {argument}, which this program does not know")
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a finite number; to Python, True is one too."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def unfit(part: Component, reason: str) -> ModelError:

@@ -22,6 +22,9 @@ HARMLESS = {
 }
 """Transforms that change how the numbers are held, not what they say."""
 
+FINEST_MM, COARSEST_MM = 0.2, 20.0
+"""Spacings between which CTs are segmented; finer ones fill the memory."""
+
 NONZERO = (
     "Its config leaves voxels of exactly 0 HU out of its normalisation; here they "
     "are treated like the others."
@@ -135,7 +138,10 @@ class _Reading:
             raise unfit(step, "with diagonal, which turns the axes")
         if self.intensity.statistics != "fixed":
             raise unfit(step, "after each image's own statistics")
-        self.spacing_mm = step.triple("pixdim")
+        spacing = step.triple("pixdim")
+        if not all(FINEST_MM <= s <= COARSEST_MM for s in spacing):
+            raise unfit(step, f"beyond {FINEST_MM} to {COARSEST_MM} mm")
+        self.spacing_mm = spacing
 
     def scale_range(self, step: Component) -> None:
         step.only("a_min", "a_max", "b_min", "b_max", "clip", "dtype")

@@ -20,6 +20,10 @@ WRAPPERS = ("model", "state_dict", "network", "network_weights")
 """Entries under which trainers keep a network's tensors beside their own state."""
 
 
+MAX_SHARED = 4
+"""Tensors may share their numbers, as tied layers do; more sharing is a bomb."""
+
+
 def read_tensors(content: bytes, title: str) -> Tensors:
     """Return the tensors of a checkpoint by name, on the CPU.
 
@@ -51,6 +55,10 @@ def read_tensors(content: bytes, title: str) -> Tensors:
     named = loaded if isinstance(loaded, Mapping) else {}
     if not named or not all(isinstance(v, torch.Tensor) for v in named.values()):
         raise refused(title, "are no table of tensors by name")
+    if not all(v.layout is torch.strided for v in named.values()):
+        raise refused(title, "hold sparse tensors")
+    if sum(v.nbytes for v in named.values()) > MAX_SHARED * len(content):
+        raise refused(title, "unfold to more than their file holds")
     return {str(k).removeprefix("module."): v for k, v in named.items()}
 
 

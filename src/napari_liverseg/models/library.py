@@ -62,7 +62,7 @@ def staged(source: Path, name: str = "") -> Iterator[Path]:
             copy.mkdir()
             unzip(source, copy, MODEL_ZIP)
         elif source.is_dir():
-            _refuse_links(source)
+            _refuse_uncopyable(source)
             shutil.copytree(source, copy, symlinks=False)
         else:
             found = f"'{source.name}' is no folder and no zip of a model."
@@ -165,12 +165,20 @@ def remove(folder: Path) -> None:
         folder.rename(Path(work) / folder.name)
 
 
-def _refuse_links(source: Path) -> None:
+def _refuse_uncopyable(source: Path) -> None:
+    """Refuse folders whose copy would hold more than lies in them, or never end."""
     root = source.resolve()
+    if user_folder().resolve().is_relative_to(root):
+        found = f"'{source.name}' holds the folder of your models."
+        raise ModelError(found, "Give the folder of one model.")
     for path in source.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            found = f"'{source.name}' holds a link that leads out of it."
-            raise ModelError(found, "Copy what it leads to in its place.")
+        if path.is_symlink():
+            if not path.is_file() or not path.resolve().is_relative_to(root):
+                found = f"'{source.name}' holds a link that leads out of it or nowhere."
+                raise ModelError(found, "Copy what it leads to in its place.")
+        elif not path.is_file() and not path.is_dir():
+            found = f"'{source.name}' holds something that is no file."
+            raise ModelError(found, "Remove it from the folder.")
 
 
 def _unwrapped(copy: Path, home: Path, name: str) -> Path:
