@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
-from napari_liverseg.models.spec import (
-    SPEC_FILE,
-    WEIGHTS_FILE,
-    ModelSpec,
-    read_spec,
-)
+from napari_liverseg.models.kinds import read_model
+from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE
+
+if TYPE_CHECKING:
+    from napari_liverseg.models.contract import Model
 
 STARTER = "starter"
 """Name of the model that comes with the package."""
@@ -35,7 +35,7 @@ def user_folder() -> Path:
     return data_folder() / "models"
 
 
-def list_models() -> tuple[ModelSpec, ...]:
+def list_models() -> tuple[Model, ...]:
     """Return every usable model, those of the package first, each group by name.
 
     Folders that do not hold a usable model are left out; `broken_models` tells
@@ -49,7 +49,7 @@ def broken_models() -> tuple[ModelError, ...]:
     return _scan().broken
 
 
-def find_model(name_or_path: str | Path) -> ModelSpec:
+def find_model(name_or_path: str | Path) -> Model:
     """Return a model by its name, its folder or a file in its folder.
 
     Parameters
@@ -71,14 +71,14 @@ def find_model(name_or_path: str | Path) -> ModelSpec:
     if path.name in (SPEC_FILE, WEIGHTS_FILE) and path.is_file():
         path = path.parent
     if wanted and path.is_dir():
-        return read_spec(path)
+        return read_model(path)
     for parent in (bundled_folder(), user_folder()):
         if wanted and wanted in _folder_names(parent):
-            return read_spec(parent / wanted)
+            return read_model(parent / wanted)
     raise ModelError(f"There is no model '{wanted}'.", _choices(found.usable))  # noqa: EM102
 
 
-def default_model() -> ModelSpec:
+def default_model() -> Model:
     """Return the model to use when nobody chose one: the starter, else the first.
 
     Raises
@@ -94,24 +94,24 @@ def default_model() -> ModelSpec:
     return next(starters, models[0])
 
 
-def coarse_model() -> ModelSpec | None:
+def coarse_model() -> Model | None:
     """Return the cheap model that finds the liver for finer ones, if it is there."""
     return next((model for model in list_models() if model.name == STARTER), None)
 
 
 @dataclass(frozen=True)
 class _Found:
-    usable: tuple[ModelSpec, ...]
+    usable: tuple[Model, ...]
     broken: tuple[ModelError, ...]
 
 
 def _scan() -> _Found:
-    usable: dict[str, ModelSpec] = {}
+    usable: dict[str, Model] = {}
     broken: list[ModelError] = []
     for parent in (bundled_folder(), user_folder()):
         for name in _folder_names(parent):
             try:
-                model = read_spec(parent / name)
+                model = read_model(parent / name)
             except ModelError as error:
                 broken.append(error)
                 continue
@@ -132,14 +132,14 @@ def _folder_names(parent: Path) -> list[str]:
     )
 
 
-def _doubled(model: ModelSpec, first: ModelSpec) -> ModelError:
+def _doubled(model: Model, first: Model) -> ModelError:
     found = (
         f"{model.folder} has the name '{model.name}', which {first.folder} has already."
     )
-    return ModelError(found, f"Change the name in its {SPEC_FILE}.")
+    return ModelError(found, "Give it another name, or remove one of the two.")
 
 
-def _choices(models: tuple[ModelSpec, ...]) -> str:
+def _choices(models: tuple[Model, ...]) -> str:
     if models:
         names = ", ".join(model.name for model in models)
         return f"Choose one of: {names}; or give a model's folder."

@@ -260,6 +260,9 @@ def main(  # noqa: PLR0913 - one option each
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     run = Run(out, steps, device, seed=seed, peak_rate=peak_rate, bf16=bf16)
     first = find_model(start) if start else None
+    if first is not None and not isinstance(first, ModelSpec):
+        found = f"The model '{first.name}' is of another kind than is trained here."
+        raise ModelError(found, "Begin with a model that this program trained.")
     _log.info("model written to %s", train(run, Sources(data), first))
 
 

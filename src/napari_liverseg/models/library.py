@@ -1,0 +1,198 @@
+"""Models that come to the user's folder and leave it, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.unzip import Limits, is_zip, unzip
+from napari_liverseg.models.bundle import slug
+from napari_liverseg.models.bundle_config import ForeignCodeError
+from napari_liverseg.models.fingerprint import fingerprint
+from napari_liverseg.models.kinds import OWN, place_of, read_model
+from napari_liverseg.models.origin import write_origin
+from napari_liverseg.models.spec import read_spec
+from napari_liverseg.models.store import bundled_folder, list_models, user_folder
+from napari_liverseg.models.trust import trust
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_liverseg.models.contract import Model
+    from napari_liverseg.models.proof import Proof
+
+MODEL_ZIP = Limits(
+    files=10_000,
+    total_bytes=16 * 1024**3,
+    refusal=ModelError,
+    instead="give the model's folder",
+)
+"""More files and bytes than any model has, folds and scripts included."""
+
+
+@contextlib.contextmanager
+def staged(source: Path, name: str = "") -> Iterator[Path]:
+    """Yield a copy of a model's folder or zip, beside the place where models lie.
+
+    The copy holds the model and what lies beside it, but nothing of the folders
+    around; it is gone afterwards unless `settle` took it.
+
+    Parameters
+    ----------
+    source : Path
+    name : str
+        Of the copy; without one, that of the model's own folder.
+
+    Raises
+    ------
+    ModelError
+        When the zip is harmful, a folder holds links that lead out of it, or
+        there is no model in it, or more than one.
+    """
+    parent = user_folder()
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".adding-", dir=parent) as work:
+        copy = Path(work) / "given" / source.name.removesuffix(".zip")
+        copy.parent.mkdir()
+        if is_zip(source):
+            copy.mkdir()
+            unzip(source, copy, MODEL_ZIP)
+        elif source.is_dir():
+            _refuse_uncopyable(source)
+            shutil.copytree(source, copy, symlinks=False)
+        else:
+            found = f"'{source.name}' is no folder and no zip of a model."
+            raise ModelError(found, "Give a model's folder, or a zip of one.")
+        yield _unwrapped(copy, Path(work) / "model", name)
+
+
+def add(
+    source: Path, agrees: Callable[[ForeignCodeError, str], bool]
+) -> tuple[Model, Proof]:
+    """Copy a model into the user's folder once it was proven, and return it.
+
+    Parameters
+    ----------
+    source : Path
+        A model's folder, or a zip of one.
+    agrees : callable
+        Asked whether the user trusts a bundle's own code, with the refusal
+        that names the line, and the hash of all its files.
+
+    Raises
+    ------
+    ModelError
+        When it is none, its name is taken, or it does not do what it says.
+    """
+    from napari_liverseg.models.proof import prove
+
+    with staged(source) as copy:
+        try:
+            model = read_model(copy)
+        except ForeignCodeError as refusal:
+            if not agrees(refusal, fingerprint(copy)):
+                raise
+            trust(copy, copy.name)
+            model = read_model(copy)
+        refuse_taken(copy.name, model.name)
+        proof = prove(model)
+        write_origin(copy, source.name, weights_sha256=model.sha256)
+        return read_model(settle(copy)), proof
+
+
+def settle(copy: Path) -> Path:
+    """Move a staged model to its place in the user's folder, and return that."""
+    refuse_taken(copy.name)
+    return copy.rename(user_folder() / copy.name)
+
+
+def refuse_taken(*names: str) -> None:
+    """Refuse names that a model or a folder among the models has already.
+
+    Raises
+    ------
+    ModelError
+        With the one that has it.
+    """
+    for name in names:
+        there = user_folder() / name
+        held = [m.folder for m in list_models() if m.name == name]
+        if held or there.exists():
+            found = f"There is a model '{name}' already, in {(held or [there])[0]}."
+            raise ModelError(found, "Remove it first, or rename the folder you add.")
+
+
+def folder_to_remove(name: str) -> Path:
+    """Return the folder of a user's model, broken ones included.
+
+    Parameters
+    ----------
+    name : str
+        Of the model or of its folder in the user's folder; never a path.
+
+    Raises
+    ------
+    ModelError
+        When there is none, or it came with the package.
+    """
+    home = user_folder()
+    for model in list_models():
+        if model.name == name and home.is_dir():
+            at = model.folder.resolve()
+            if at.is_relative_to(home.resolve()):
+                return home / at.relative_to(home.resolve()).parts[0]
+            if at.is_relative_to(bundled_folder().resolve()):
+                found = f"The model '{name}' came with the package."
+                raise ModelError(found, "Only models of your own can be removed.")
+    inside = home.iterdir() if home.is_dir() else ()
+    for folder in inside:
+        if folder.name == name and folder.is_dir() and not name.startswith("."):
+            return folder
+    found = f"There is no model '{name}' in {home}."
+    raise ModelError(found, "See 'napari-liverseg models list'.")
+
+
+def remove(folder: Path) -> None:
+    """Remove a model's folder, which `folder_to_remove` has named."""
+    if folder.is_symlink():
+        folder.unlink()  # what it leads to is not ours
+        return
+    with tempfile.TemporaryDirectory(prefix=".removing-", dir=folder.parent) as work:
+        folder.rename(Path(work) / folder.name)
+
+
+def _refuse_uncopyable(source: Path) -> None:
+    """Refuse folders whose copy would hold more than lies in them, or never end."""
+    root = source.resolve()
+    if user_folder().resolve().is_relative_to(root):
+        found = f"'{source.name}' holds the folder of your models."
+        raise ModelError(found, "Give the folder of one model.")
+    for path in source.rglob("*"):
+        if path.is_symlink():
+            if not path.is_file() or not path.resolve().is_relative_to(root):
+                found = f"'{source.name}' holds a link that leads out of it or nowhere."
+                raise ModelError(found, "Copy what it leads to in its place.")
+        elif not path.is_file() and not path.is_dir():
+            found = f"'{source.name}' holds something that is no file."
+            raise ModelError(found, "Remove it from the folder.")
+
+
+def _unwrapped(copy: Path, home: Path, name: str) -> Path:
+    """Move the model in a copy to `home`, without the folders around it."""
+    place = place_of(copy)
+    if place is None:
+        found = "No model of a kind that this program knows is in it."
+        raise ModelError(found, "Give a model's folder, or a zip of one.")
+    kind, at = place
+    if kind is OWN:
+        name = name or read_spec(at).name
+    named = at.parent if kind.named_folder and at != copy else at
+    folder = home / (name or slug(named.name))
+    target = folder / at.name if kind.named_folder else folder
+    target.parent.mkdir(parents=True)
+    at.rename(target)
+    return folder

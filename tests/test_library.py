@@ -1,0 +1,203 @@
+"""Models are added once proven, listed by their kind, checked, and removed by name."""
+
+import os
+import shutil
+import zipfile
+
+import pytest
+import torch
+
+from cli_cases import refused
+from napari_liverseg.cli import main
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models import store
+from napari_liverseg.models.kinds import read_model
+from napari_liverseg.models.library import add
+from napari_liverseg.models.spec import ModelSpec
+from test_bundle import _own_code
+from tiny_bundle import (
+    RANGE,
+    UNET,
+    build,
+    config,
+    metadata,
+    transforms,
+    unet_bundle,
+    write_bundle,
+)
+from tiny_model import write_random_model
+
+INFERER = {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8]}
+
+
+def _no(*_):
+    return False
+
+
+def _bundle(folder, **changes):
+    return unet_bundle(folder, inferer=INFERER, **changes)
+
+
+@pytest.fixture
+def home():
+    return store.user_folder()
+
+
+def _names(home):
+    return sorted(p.name for p in home.iterdir()) if home.exists() else []
+
+
+def test_a_bundle_and_an_own_model_are_added_and_found(tmp_path, home):
+    model, proof = add(_bundle(tmp_path / "Tiny Bundle"), _no)
+    assert (model.name, model.folder) == ("tiny-bundle", home / "tiny-bundle")
+    assert proof.networks == 1
+    own, _ = add(write_random_model(tmp_path / "x", name="own-net"), _no)
+    assert isinstance(own, ModelSpec)
+    assert _names(home) == ["own-net", "tiny-bundle"]
+    assert store.broken_models() == ()
+    names = [m.name for m in store.list_models()]
+    assert names == ["starter", "own-net", "tiny-bundle"]
+    assert store.find_model("tiny-bundle").load_networks()
+
+
+def test_zips_are_added_without_the_folders_around(tmp_path, home):
+    _bundle(tmp_path / "around" / "inner")
+    path = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "around")
+    model, _ = add(tmp_path / "packed.zip", _no)
+    assert (model.name, _names(home)) == ("inner", ["inner"])
+    with pytest.raises(ModelError, match="already"):
+        add(tmp_path / path, _no)
+    assert _names(home) == ["inner"]
+
+
+def test_what_is_no_model_is_not_added(tmp_path, home):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "note.txt").write_text("no model")
+    for path in ("thesis", "note.txt", "missing"):
+        with pytest.raises(ModelError, match=r"No model|no folder"):
+            add(tmp_path / path, _no)
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("../../evil", b"x")
+    with pytest.raises(ModelError, match="outside"):
+        add(tmp_path / "evil.zip", _no)
+    for target in ("/etc/passwd", "..", "docs", "nowhere"):
+        folder = _bundle(tmp_path / f"linked-{target.strip('/.')[:3]}")
+        (folder / "docs").symlink_to(target)
+        with pytest.raises(ModelError, match="link"):
+            add(folder, _no)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(_bundle(tmp_path / "pipe") / "docs")
+        with pytest.raises(ModelError, match="no file"):
+            add(tmp_path / "pipe", _no)
+    with pytest.raises(ModelError, match="folder of your models"):
+        add(home.parent, _no)
+    for name in ("one", "two"):
+        _bundle(tmp_path / "several" / name)
+    with pytest.raises(ModelError, match="several models"):
+        add(tmp_path / "several", _no)
+    assert _names(home) == []
+
+
+def test_a_model_that_breaks_its_word_is_not_added(tmp_path, home):
+    weights = build(UNET).state_dict()
+    first = sorted(weights)[0]
+    broken = {**weights, first: weights[first] * float("nan")}
+    with pytest.raises(ModelError, match="not numbers"):
+        add(_bundle(tmp_path / "nan", weights=broken), _no)
+    # The metadata speak of 3 channels, and the config does not say how many.
+    network = {"_target_": "torch.nn.Conv3d", "out_channels": 3, "kernel_size": 3}
+    folder = write_bundle(
+        tmp_path / "smaller",
+        metadata(["background", "liver", "tumor"]),
+        config({**network, "in_channels": 1}, transforms(RANGE), inferer=INFERER),
+        torch.nn.Conv3d(1, 3, 3).state_dict(),
+    )
+    with pytest.raises(ModelError, match=r"gives \(1, 3, 6, 6, 6\)"):
+        add(folder, _no)
+    assert _names(home) == []
+
+
+def test_own_code_is_added_only_with_a_yes(tmp_path, home, capsys):
+    note = tmp_path / "ran"
+    folder = _own_code(tmp_path / "special", note)
+    assert main(["models", "add", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert "scripts.special.Special" in said
+    assert "--trust" in said
+    assert not note.exists()
+    assert _names(home) == []
+    assert main(["models", "add", str(folder), "--trust"]) == 0
+    assert note.exists()
+    assert "Code of its own" in capsys.readouterr().out
+    assert store.find_model("special").load_networks()
+
+
+def test_weights_that_change_afterwards_are_refused(tmp_path, capsys):
+    model, _ = add(_bundle(tmp_path / "b"), _no)
+    assert main(["models", "check", "b"]) == 0
+    assert "sound" in capsys.readouterr().out
+    torch.save(build(UNET, seed=1).state_dict(), model.weights_file)
+    with pytest.raises(ModelError, match="not those that were added"):
+        store.find_model("b").load_networks()
+    assert main(["models", "check", "b"]) == 1
+    assert "not those that were added" in refused(capsys)
+
+
+def test_a_config_that_changes_afterwards_does_not_pass_the_check(tmp_path, capsys):
+    model, _ = add(_bundle(tmp_path / "b"), _no)
+    path = model.folder / "configs" / "inference.json"
+    path.write_text(path.read_text().replace("-175", "-170"))
+    assert main(["models", "check", "b"]) == 1
+    assert "not those that were added" in refused(capsys)
+
+
+def test_broken_ones_are_listed_with_their_reason(tmp_path, home, capsys):
+    _bundle(home / "good")
+    (_bundle(home / "cut") / "models" / "model.pt").unlink()
+    nnunet = home / "Dataset" / "Trainer__Plans__3d"
+    nnunet.mkdir(parents=True)
+    (nnunet / "plans.json").write_text("{}")
+    (nnunet / "dataset.json").write_text("{}")
+    (home / "empty").mkdir()
+    assert main(["models", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert "good  0.1.9  MONAI bundle  Tiny bundle" in out
+    assert str(home / "good") in out
+    assert "not for clinical use" in out
+    assert err.count("Left out:") == 3
+    assert "model.pt is missing" in err
+    assert main(["models", "info", "good"]) == 0
+    assert "Kind:     MONAI bundle" in capsys.readouterr().out
+    assert main(["models", "info", "good", "--json"]) == 0
+    assert '"liver_channels"' in capsys.readouterr().out
+
+
+def test_removal_names_what_goes_and_waits_for_a_yes(tmp_path, home, capsys):
+    add(_bundle(tmp_path / "gone"), _no)
+    (home / "broken").mkdir()
+    assert main(["models", "remove", "gone"]) == 1
+    assert str(home / "gone") in capsys.readouterr().err
+    assert _names(home) == ["broken", "gone"]
+    for name in ("gone", "broken"):
+        assert main(["models", "remove", name, "--yes"]) == 0
+    assert _names(home) == []
+
+
+@pytest.mark.parametrize("name", ["starter", "..", ".", "", "../victim", "/tmp", "x"])
+def test_nothing_outside_the_user_folder_is_removed(tmp_path, home, name, capsys):
+    home.mkdir()
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    assert main(["models", "remove", name, "--yes"]) == 1
+    refused(capsys)
+    assert victim.exists()
+    assert (store.bundled_folder() / "starter").exists()
+
+
+def test_a_linked_model_is_unlinked_not_emptied(tmp_path, home):
+    folder = _bundle(tmp_path / "elsewhere")
+    home.mkdir()
+    (home / "linked").symlink_to(folder)
+    assert main(["models", "remove", "linked", "--yes"]) == 0
+    assert _names(home) == []
+    assert read_model(folder).load_networks()
