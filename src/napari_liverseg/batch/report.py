@@ -1,4 +1,4 @@
-"""What `segment` writes beside its label map, so that a result can be repeated."""
+"""What is written beside a label map, so that a result can be repeated."""
 
 from __future__ import annotations
 
