@@ -92,7 +92,8 @@ def local_workers(count: int | None = None, device: str = "auto") -> Iterator[Cr
         threads_per_worker=max(1, CPU_COUNT // workers),
         processes=True,
         memory_limit=None,  # dask would kill a worker on a large CT
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
         silence_logs=logging.CRITICAL,
         security=_own_security(distributed),
     )

@@ -118,7 +118,12 @@ class Crew:
         """Call a small function in a worker, even while it computes."""
         try:
             answers = self.client.run(question, *words, workers=[worker])
-        except (ModuleNotFoundError, AttributeError) as error:
+        except (OSError, TimeoutError):
+            raise
+        except Exception as error:
+            if worker not in self.present():
+                raise ConnectionError from error
+            # Dask wraps what a worker could not unpack, as a module it lacks.
             found = f"The worker at {worker} does not run this napari-liverseg."
             raise DeviceError(found, _same_version()) from error
         return answers[worker]
@@ -135,8 +140,11 @@ class Crew:
 
     def _send(self, worker: str, model: Model, card: ModelCard) -> None:
         files = read_files(model)
-        # In a list: Dask would take a mapping apart.
-        (sent,) = self.client.scatter([files], workers=[worker], hash=False)
+        try:
+            # In a list: Dask would take a mapping apart.
+            (sent,) = self.client.scatter([files], workers=[worker], hash=False)
+        except KeyError as error:
+            raise ConnectionError from error
         kept = self.client.submit(
             receive, card, sent, workers=[worker], pure=False, allow_other_workers=False
         )

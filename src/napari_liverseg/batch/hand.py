@@ -136,6 +136,8 @@ def _with_voxels(
     with crew.scheduler_there():
         try:
             sent = crew.client.scatter(voxels, workers=[worker], hash=False)
+        except KeyError as error:  # the scheduler's word for a worker that it lacks
+            raise lost(worker) from error
         except (OSError, TimeoutError) as error:
             if worker in crew.present():
                 raise

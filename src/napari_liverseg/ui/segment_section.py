@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QComboBox, QFormLayout
 
+from napari_liverseg.batch.address import is_address
 from napari_liverseg.models.store import list_models
-from napari_liverseg.ui import figures
+from napari_liverseg.ui import cluster_device, figures
 from napari_liverseg.ui.button import allow, primary_button
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.line import Line
@@ -52,6 +53,7 @@ class SegmentSection(Section):
         self.device = QComboBox()
         self.device.setAccessibleName("Device")
         self.device.setToolTip("Where to compute; Automatic takes the fastest")
+        cluster_device.ClusterDevice(self.device, self.messages)
         self.run = primary_button("Segment", "", self.segment)
         self.progress = ProgressRow(self.slot, stops=True)
         self.result = Line()
@@ -155,6 +157,7 @@ class SegmentSection(Section):
             devices.update({d.name: f"{d.title} ({d.name})" for d in found})
             if chosen == "cuda":  # which one stands first: the freest
                 chosen = next((d.name for d in found if d.kind == "cuda"), "auto")
+        devices.update(cluster_device.entries())
         self.device.clear()
         for name, title in devices.items():
             self.device.addItem(title, name)
@@ -174,9 +177,14 @@ def predict(
     ----------
     spec : ModelSpec
     device : str
+        Its name, or the address of a cluster.
     volume : CTVolume
     on_progress, is_cancelled : callable
     """
+    if is_address(device):
+        from napari_liverseg.batch.remote import predict_remotely
+
+        return predict_remotely(device, spec, volume, on_progress, is_cancelled)
     on_progress(0, 1, "Preparing the model")
     from napari_liverseg.inference.predictor import Predictor
 
