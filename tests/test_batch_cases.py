@@ -33,12 +33,12 @@ def test_files_zips_and_dicom_folders_are_cases_at_any_depth(tmp_path):
         tmp_path / "p1" / "._ct.nrrd",
         out / "a" / "labels.nii.gz",
     )
-    write_series(tmp_path / "p3" / "ser1", io_cases.ct(), GRID)
+    write_series(tmp_path / "p3" / "axial", io_cases.ct(), GRID)
     assert names(tmp_path, out) == {
         "a": tmp_path / "a.nii.gz",
         "p1_ct": tmp_path / "p1" / "ct.nrrd",
         "p2_ct": tmp_path / "p2" / "ct.MHA",
-        "p3_ser1": tmp_path / "p3" / "ser1",
+        "p3_axial": tmp_path / "p3" / "axial",
         "study": tmp_path / "study.ZIP",
     }
 
@@ -53,9 +53,9 @@ def test_a_dicom_folder_is_one_case_with_the_folders_inside_it(tmp_path):
 
 
 def test_a_dicomdir_stands_for_no_case(tmp_path):
-    write_series(tmp_path / "disc" / "ser1", io_cases.ct(), GRID)
+    write_series(tmp_path / "disc" / "axial", io_cases.ct(), GRID)
     (tmp_path / "disc" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
-    assert set(names(tmp_path, tmp_path / "out")) == {"disc_ser1"}
+    assert set(names(tmp_path, tmp_path / "out")) == {"disc_axial"}
 
 
 @pytest.mark.parametrize("other", ["a.nrrd", "A.nii"])
