@@ -31,6 +31,7 @@ from napari_liverseg.core.errors import (
 from napari_liverseg.inference.devices import resolve
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.ui import launch
+from napari_liverseg.ui.cluster_device import ASK
 from napari_liverseg.ui.compare_section import STALE
 from napari_liverseg.ui.dock import LiverDock
 from napari_liverseg.ui.export_section import NO_PATIENT
@@ -219,7 +220,12 @@ def test_a_gpu_can_be_chosen_before_pytorch_is_loaded(dock, monkeypatch):
         patch.setattr(sys, "platform", "linux")
         dock.segment._fill_devices()
     box = dock.segment.device
-    assert [box.itemData(i) for i in range(box.count())] == ["auto", "cpu", *NVIDIA]
+    assert [box.itemData(i) for i in range(box.count())] == [
+        "auto",
+        "cpu",
+        *NVIDIA,
+        ASK,
+    ]
     box.setCurrentIndex(2)
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():

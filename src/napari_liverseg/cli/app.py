@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from napari_liverseg.cli.batch import batch
 from napari_liverseg.cli.inspect import inspect
 from napari_liverseg.cli.measure import measure
 from napari_liverseg.cli.models import models
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, segment, measure, demo, view):
+for command in (inspect, segment, batch, measure, demo, view):
     app.command()(command)
 app.add_typer(models, name="models")
 

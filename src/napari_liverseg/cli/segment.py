@@ -1,6 +1,5 @@
 """The command `segment`: from a CT to a label map and a report of how."""
 
-import json
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,20 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_liverseg.cli.outputs import all_or_none
+from napari_liverseg.batch.opening import open_chosen
+from napari_liverseg.batch.outputs import all_or_none
+from napari_liverseg.batch.report import peak_memory_mb, say_result
+from napari_liverseg.batch.result import FILES, Making, write_result
 from napari_liverseg.cli.progress import progress_bar
-from napari_liverseg.cli.report import make_report, peak_memory_mb, say_result
 from napari_liverseg.cli.text import printable
-from napari_liverseg.core.errors import CancelledError, CaseError
+from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.core.probabilities import Thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from napari_liverseg.core.problem import Decision
     from napari_liverseg.core.volume import CTVolume
-
-LABELS_FILE, REPORT_FILE = "labels.nii.gz", "report.json"
 
 
 def parse_threshold(text: str) -> float:
@@ -146,12 +143,10 @@ def run(job: Job) -> str:
     """
     from napari_liverseg.inference.decision import decide
     from napari_liverseg.inference.predictor import Predictor
-    from napari_liverseg.io.label_map import write_label_map
     from napari_liverseg.models.store import default_model, find_model
 
     started = time.perf_counter()
-    names = (LABELS_FILE, REPORT_FILE)
-    with all_or_none(job.output, names, overwrite=job.overwrite) as unfinished:
+    with all_or_none(job.output, FILES, overwrite=job.overwrite) as unfinished:
         model = find_model(job.model) if job.model else default_model()
         volume = open_chosen(job.path, job.series, job.decisions)
         _say_warnings(volume)
@@ -159,46 +154,13 @@ def run(job: Job) -> str:
             predictor = Predictor(model, job.device)
             probabilities = predictor.predict(volume, on_progress)
         segmentation = decide(probabilities, job.thresholds)
-        write_label_map(unfinished / LABELS_FILE, segmentation, volume)
-        report = make_report(volume, segmentation, probabilities.run, job.thresholds)
-        report["seconds"] = round(time.perf_counter() - started, 3)
-        report["peak_memory_mb"] = peak_memory_mb()
-        text = json.dumps(report, indent=2, allow_nan=False)
-        (unfinished / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
+        passed = time.perf_counter() - started
+        making = Making(probabilities.run, job.thresholds, passed, peak_memory_mb())
+        report = write_result(unfinished, segmentation, volume, making)
     for note in probabilities.run.notes:
         typer.echo(printable(note), err=True)
-    files = " and ".join(str(job.output / name) for name in names)
+    files = " and ".join(str(job.output / name) for name in FILES)
     return f"{say_result(report)}\nWrote {files}."
-
-
-def open_chosen(
-    path: Path, series: str | None, decisions: "Sequence[Decision]"
-) -> "CTVolume":
-    """Open a CT; where only the user can choose or decide, name the option.
-
-    Raises
-    ------
-    CaseError
-        When the CT is refused, or several series could be meant.
-    """
-    from napari_liverseg.io.open import open_ct
-    from napari_liverseg.io.series import SeveralSeriesError, UndecidedError
-
-    try:
-        return open_ct(path, series, decisions)
-    except SeveralSeriesError as several:
-        found = f"{several.found.rstrip()}\nChoose one of them with --series UID."
-        meant = [info for info in several.series if info.may_be_meant]
-        ways = {p.decision for info in meant for p in info.errors if p.decision}
-        step = f"Decide with {_options(sorted(ways), ' or ')}." if ways else ""
-        raise CaseError(found, step) from several
-    except UndecidedError as undecided:
-        step = f"Add {_options(undecided.decisions, ' ')}."
-        raise CaseError(undecided.found, step) from undecided
-
-
-def _options(decisions: "Iterable[Decision]", between: str) -> str:
-    return between.join(f"--decision {decision}" for decision in decisions)
 
 
 def _say_warnings(volume: "CTVolume") -> None:

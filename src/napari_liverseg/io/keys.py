@@ -65,6 +65,16 @@ def volume_key(voxels: NDArray[np.generic], geometry: Geometry) -> str:
     return _digest([rounded.encode(), np.ascontiguousarray(voxels).data.cast("B")], b"")
 
 
+def installation() -> str:
+    """Return what tells this installation from others, and not its secret.
+
+    Keys of patients and series are the same where it is the same. It is empty
+    where no secret can be kept.
+    """
+    secret = _secret()
+    return "" if secret is None else _digest([b"installation"], secret)
+
+
 def _digest(parts: Iterable[bytes | memoryview], secret: bytes) -> str:
     digest = hashlib.blake2b(digest_size=KEY_BYTES, key=secret)
     for part in parts:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout
 
+from napari_liverseg.batch.address import is_address
 from napari_liverseg.inference.options import Listener
 from napari_liverseg.models.store import list_models
-from napari_liverseg.ui import figures
+from napari_liverseg.ui import cluster_device, figures
 from napari_liverseg.ui.button import allow, primary_button, wrapped
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.line import Line
@@ -59,6 +60,7 @@ class SegmentSection(Section):
         self.device = QComboBox()
         self.device.setAccessibleName("Device")
         self.device.setToolTip("Where to compute; Automatic takes the fastest")
+        cluster_device.ClusterDevice(self.device, self.messages)
         self.run = primary_button("Segment", "", self.segment)
         self.progress = ProgressRow(self.slot, stops=True)
         self.options = RunOptionsBox()
@@ -196,6 +198,7 @@ class SegmentSection(Section):
             devices.update({d.name: f"{d.title} ({d.name})" for d in found})
             if chosen == "cuda":  # which one stands first: the freest
                 chosen = next((d.name for d in found if d.kind == "cuda"), "auto")
+        devices.update(cluster_device.entries())
         self.device.clear()
         for name, title in devices.items():
             self.device.addItem(title, name)
@@ -231,6 +234,17 @@ def predict(
     ask: Request, on_progress: OnProgress, is_cancelled: IsCancelled
 ) -> Probabilities:
     """Run a model on a CT; in a job, so that PyTorch loads in its thread."""
+    if is_address(ask.device):
+        from napari_liverseg.batch.remote import predict_remotely
+
+        return predict_remotely(
+            ask.device,
+            ask.model,
+            ask.volume,
+            on_progress,
+            is_cancelled,
+            ask.options,
+        )
     on_progress(0, 1, "Preparing the model")
     from napari_liverseg.inference.predictor import Predictor
 

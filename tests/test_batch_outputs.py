@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_liverseg.cli.outputs import all_or_none
+from napari_liverseg.batch.outputs import all_or_none
 from napari_liverseg.core.errors import ExportError
 
 NAMES = ("labels.nii.gz", "report.json")

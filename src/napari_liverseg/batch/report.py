@@ -1,4 +1,4 @@
-"""What `segment` writes beside its label map, so that a result can be repeated."""
+"""What is written beside a label map, so that a result can be repeated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_liverseg.core.segmentation import TUMOUR
 
 if TYPE_CHECKING:
+    from napari_liverseg.core.box import Box
     from napari_liverseg.core.probabilities import RunRecord, Thresholds
     from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.core.volume import CTVolume
@@ -45,6 +46,13 @@ def make_report(
         "version": run.model_version,
         "sha256": run.model_sha256,
         "device": run.device,
+        "computed_in": run.recipe,
+        "looked_at": {
+            "where": run.look,
+            "box_zyx": _box(run.box),
+            "margin_mm": run.margin_mm,
+        },
+        "memory_plan": run.memory,
         "thresholds": {"liver": thresholds.liver, "tumour": thresholds.tumour},
         "decisions": list(volume.decisions),
         "problems": [{"code": p.code, "severity": p.severity} for p in volume.problems],
@@ -60,6 +68,11 @@ def make_report(
         "prediction_seconds": round(run.seconds, 3),
         "package_version": __version__,
     }
+
+
+def _box(box: Box | None) -> list[list[int]] | None:
+    """Return the first voxel, and the one after the last, along z, y and x."""
+    return None if box is None else [[side.start, side.stop] for side in box]
 
 
 def say_result(report: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ def all_or_none(
         be written to; after it, when they cannot be moved.
     """
     _refuse_existing(folder, names, overwrite)
-    made = _make(folder)
+    made = make_folder(folder)
     try:
         with _unfinished(folder) as unfinished:
             yield unfinished
@@ -58,8 +58,14 @@ def _refuse_existing(folder: Path, names: Sequence[str], overwrite: bool) -> Non
         raise ExportError(found, next_step)
 
 
-def _make(folder: Path) -> list[Path]:
-    """Make the folder and return what was made, the innermost first."""
+def make_folder(folder: Path) -> list[Path]:
+    """Make the folder and return what was made, the innermost first.
+
+    Raises
+    ------
+    ExportError
+        When it cannot be made.
+    """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,161 @@
+"""The workers at the other end of a connection: who is there, and fit to work."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from napari_liverseg.batch.model_copy import read_files, receive
+from napari_liverseg.batch.work import greet
+from napari_liverseg.core.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_liverseg.batch.order import Greeting, ModelCard
+    from napari_liverseg.core.progress import IsCancelled
+    from napari_liverseg.models.contract import Model
+
+WAIT_S = 30.0
+"""Workers that are started anew, as after a crash, come back within this time."""
+
+ASK_AGAIN_S = 0.2
+ANSWER_S = 30
+"""Time for a small message to get through to a worker and back."""
+
+
+class Crew:
+    """The workers of one scheduler.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    address : str
+        Of the scheduler.
+    devices : tuple of str
+        Where workers compute, shared out by their number.
+    """
+
+    def __init__(self, client: Any, address: str, devices: tuple[str, ...]) -> None:
+        self.client = client
+        self.address = address
+        self._devices = devices
+        self._fit: dict[str, Greeting] = {}
+
+    def present(self) -> tuple[str, ...]:
+        """Return the addresses of the workers that are there now.
+
+        Raises
+        ------
+        DeviceError
+            When the scheduler is gone.
+        """
+        with self.scheduler_there():
+            present = tuple(self.client.nthreads())
+        self._fit = {w: g for w, g in self._fit.items() if w in present}
+        return present
+
+    def wait(self, is_cancelled: IsCancelled, seconds: float = WAIT_S) -> None:
+        """Return once there is a worker.
+
+        Raises
+        ------
+        CancelledError
+            Once `is_cancelled` returns True.
+        DeviceError
+            When there is none after all that time.
+        """
+        from napari_liverseg.core.progress import stop_if
+
+        until = time.monotonic() + seconds
+        while not self.present():
+            stop_if(is_cancelled)
+            if time.monotonic() > until:
+                found = f"The scheduler at {self.address} has no workers."
+                raise DeviceError(found, "Start workers, and run again.")
+            time.sleep(ASK_AGAIN_S)
+
+    def device_of(self, worker: str) -> str:
+        """Return where a worker is to compute."""
+        if len(self._devices) == 1:
+            return self._devices[0]
+        with self.scheduler_there():
+            info = self.client.scheduler_info(n_workers=-1)["workers"]
+        # A local worker that is started anew keeps its number.
+        name = info.get(worker, {}).get("name", 0)
+        return self._devices[int(name) % len(self._devices)]
+
+    def make_fit(self, worker: str, model: Model, card: ModelCard) -> Greeting:
+        """Return a worker's greeting once it runs our version and has the model.
+
+        Raises
+        ------
+        DeviceError
+            When it does not, and cannot be helped.
+        OSError, TimeoutError
+            When the worker is lost meanwhile.
+        """
+        if worker not in self._fit:
+            greeting = self._ask(worker, greet, card)
+            self._refuse_other_version(worker, greeting)
+            if not greeting.has_model:
+                self._send(worker, model, card)
+            self._fit[worker] = greeting
+        return self._fit[worker]
+
+    @contextmanager
+    def scheduler_there(self) -> Iterator[None]:
+        """Say in words that the scheduler was lost."""
+        try:
+            if self.client.status != "running":
+                raise self._lost()
+            yield
+        except (OSError, TimeoutError) as error:
+            raise self._lost() from error
+
+    def _ask(self, worker: str, question: Any, *words: Any) -> Any:
+        """Call a small function in a worker, even while it computes."""
+        try:
+            answers = self.client.run(question, *words, workers=[worker])
+        except (OSError, TimeoutError):
+            raise
+        except Exception as error:
+            if worker not in self.present():
+                raise ConnectionError from error
+            # Dask wraps what a worker could not unpack, as a module it lacks.
+            found = f"The worker at {worker} does not run this napari-liverseg."
+            raise DeviceError(found, _same_version()) from error
+        return answers[worker]
+
+    def _refuse_other_version(self, worker: str, greeting: Greeting) -> None:
+        from napari_liverseg import __version__
+
+        if greeting.version != __version__:
+            found = (
+                f"The worker at {worker} runs napari-liverseg {greeting.version}, "
+                f"this computer {__version__}."
+            )
+            raise DeviceError(found, _same_version())
+
+    def _send(self, worker: str, model: Model, card: ModelCard) -> None:
+        files = read_files(model)
+        try:
+            # In a list: Dask would take a mapping apart.
+            (sent,) = self.client.scatter([files], workers=[worker], hash=False)
+        except KeyError as error:
+            raise ConnectionError from error
+        kept = self.client.submit(
+            receive, card, sent, workers=[worker], pure=False, allow_other_workers=False
+        )
+        if not kept.result(timeout=ANSWER_S + sum(map(len, files.values())) / 1e6):
+            found = f"The worker at {worker} could not take the model '{model.name}'."
+            raise DeviceError(found, "Copy the model's folder to its models.")
+
+    def _lost(self) -> DeviceError:
+        found = f"The connection to the scheduler at {self.address} was lost."
+        return DeviceError(found, "Check that it runs, and run again.")
+
+
+def _same_version() -> str:
+    return "Install the same version of napari-liverseg on all computers."

@@ -1,0 +1,228 @@
+"""What a worker is asked for and what it answers: all that crosses the network."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_liverseg.core.segmentation import Segmentation
+from napari_liverseg.core.volume import CTVolume
+from napari_liverseg.inference.options import RunOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.box import Box
+    from napari_liverseg.core.geometry import Geometry
+    from napari_liverseg.core.probabilities import RunRecord, Thresholds
+    from napari_liverseg.core.problem import Decision
+    from napari_liverseg.models.contract import Model
+
+Send = Literal["auto", "paths", "bytes"]
+
+FASTEST = 1
+"""Level of zlib: label maps are mostly background, and pack well at any level."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a batch was asked to do with every case.
+
+    Parameters
+    ----------
+    model : Model
+    thresholds : Thresholds
+    decisions : tuple of {'resample', 'keep-first'}
+    overwrite : bool
+        Replace other results that are there.
+    send : {'auto', 'paths', 'bytes'}
+        Whether workers read the CTs, or are sent their voxels; ``auto``: they
+        read what they see of this installation's files.
+    """
+
+    model: Model
+    thresholds: Thresholds
+    decisions: tuple[Decision, ...] = ()
+    overwrite: bool = False
+    send: Send = "auto"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model as a worker must have it.
+
+    Parameters
+    ----------
+    name : str
+    digest : str
+        Of everything that decides about its results, see `digest_of`.
+    folder : str
+        Where it lies here; the worker may see it too.
+    """
+
+    name: str
+    digest: str
+    folder: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One case for a worker; its text shows no path, since workers log it.
+
+    Parameters
+    ----------
+    model : ModelCard
+    device : str
+        As `inference.devices.resolve` takes it.
+    thresholds : Thresholds
+    decisions : tuple of {'resample', 'keep-first'}
+    path : str
+        The CT, where the worker is to read it.
+    series : str or None
+        Its ``uid`` where the path holds several.
+    sight : str
+        What the CT's files look like from here, see `sight_of`.
+    options : RunOptions
+        Where to look, mirror images and so on.
+    """
+
+    model: ModelCard
+    device: str
+    thresholds: Thresholds
+    decisions: tuple[Decision, ...] = ()
+    path: str = field(default="", repr=False)
+    series: str | None = field(default=None, repr=False)
+    sight: str = field(default="", repr=False)
+    options: RunOptions = RunOptions()
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """All of a CT that leaves this computer: no header, no name.
+
+    Parameters
+    ----------
+    hu : ndarray, shape (z, y, x), int16 or float32
+    geometry : Geometry
+    """
+
+    hu: NDArray[Any] = field(repr=False)
+    geometry: Geometry = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A segmented case, packed.
+
+    Parameters
+    ----------
+    labels : bytes
+        Label map inside `box`, uint8 in C order, by zlib.
+    box : tuple of slice
+        Outside of it is background.
+    run : RunRecord
+    seconds, peak_memory_mb : float
+        See `Making`.
+    volume : mapping of str to object, or None
+        Fields of the CT but its voxels, where the worker has read it.
+    """
+
+    labels: bytes = field(repr=False)
+    box: Box
+    run: RunRecord
+    seconds: float
+    peak_memory_mb: float
+    volume: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a case could not be segmented, as a `LiversegError` has it."""
+
+    found: str = field(repr=False)
+    next_step: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """The worker does not see the files that the order names."""
+
+
+Answer = Done | Refused | Unseen
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What a worker says of itself.
+
+    Parameters
+    ----------
+    version : str
+        Of this package.
+    installation : str
+        See `io.keys.installation`; the same where both share the user's data.
+    has_model : bool
+    """
+
+    version: str
+    installation: str
+    has_model: bool
+
+
+def card_of(model: Model) -> ModelCard:
+    """Return how to ask for a model."""
+    return ModelCard(model.name, digest_of(model), str(model.folder.resolve()))
+
+
+def digest_of(model: Model) -> str:
+    """Return a hash of all that decides what a model says of a CT.
+
+    Weights alone do not: the same ones give other masks at another HU window.
+    """
+    parts = (
+        model.name,
+        model.version,
+        model.sha256,
+        model.input,
+        model.windows,
+        model.output,
+        model.post_processing,
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def pack(segmentation: Segmentation, box: Box) -> bytes:
+    """Return the labels inside a box as bytes."""
+    inside = np.ascontiguousarray(segmentation.labels[box])
+    return zlib.compress(inside.data, FASTEST)
+
+
+def unpack(done: Done, geometry: Geometry) -> Segmentation:
+    """Return the label map of an answer on its CT's grid."""
+    labels = np.zeros(geometry.shape, np.uint8)
+    shape = labels[done.box].shape
+    inside = np.frombuffer(zlib.decompress(done.labels), np.uint8)
+    labels[done.box] = inside.reshape(shape)
+    return Segmentation(labels, geometry)
+
+
+def voxels_of(volume: CTVolume) -> Voxels:
+    """Return the voxels of a CT as they are sent; views may run backwards."""
+    return Voxels(np.ascontiguousarray(volume.hu), volume.geometry)
+
+
+def without_voxels(volume: CTVolume) -> dict[str, Any]:
+    """Return the fields of a CT but its voxels."""
+    names = (field.name for field in fields(volume) if field.name != "hu")
+    return {name: getattr(volume, name) for name in names}
+
+
+def empty_volume(of: Mapping[str, Any]) -> CTVolume:
+    """Return a CT of the fields of another, with voxels that take no memory."""
+    return CTVolume(hu=np.broadcast_to(np.int16(0), of["geometry"].shape), **of)

@@ -1,0 +1,158 @@
+"""A prediction on another computer, as if its device were one of ours."""
+
+from __future__ import annotations
+
+import queue
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_liverseg.batch.cluster import connected
+from napari_liverseg.batch.hand import hand_prediction, lost, refused
+from napari_liverseg.batch.order import Order, Refused, card_of, voxels_of
+from napari_liverseg.batch.work import TOPIC
+from napari_liverseg.core.errors import DeviceError, LiversegError
+from napari_liverseg.core.probabilities import Thresholds
+from napari_liverseg.core.progress import ignore_progress, never_cancelled, stop_if
+from napari_liverseg.inference.options import RunOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_liverseg.batch.address import TlsFiles
+    from napari_liverseg.batch.crew import Crew
+    from napari_liverseg.batch.hand import Held
+    from napari_liverseg.core.probabilities import Probabilities
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.models.contract import Model
+
+LISTEN_S = 0.1
+"""How often the user's wish to stop is asked for."""
+
+LOOK_S = 1.0
+"""How often we look whether the worker is still there."""
+
+Reports = queue.SimpleQueue[tuple[int, int, str]]
+
+
+def predict_remotely(
+    address: str,
+    model: Model,
+    volume: CTVolume,
+    on_progress: OnProgress = ignore_progress,
+    is_cancelled: IsCancelled = never_cancelled,
+    options: RunOptions | None = None,
+    tls: TlsFiles | None = None,
+) -> Probabilities:
+    """Return what a model believes about a CT, computed by a worker of a scheduler.
+
+    Voxels and their grid are sent, no header and no name; a model that the
+    worker lacks is sent too.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://HOST:PORT`` or ``tls://HOST:PORT`` of the scheduler.
+    model : Model
+    volume : CTVolume
+    on_progress, is_cancelled : callable
+        As `Predictor.predict` has them.
+    options : RunOptions or None
+        None is `RunOptions()`.
+    tls : TlsFiles or None
+        None takes what Dask's own configuration says.
+
+    Raises
+    ------
+    CancelledError
+        Once `is_cancelled` returns True; the worker stops before its next window.
+    DeviceError
+        When scheduler or worker cannot be reached, are lost, or do not fit.
+    MissingExtraError
+        When Dask is not installed.
+    """
+    on_progress(0, 1, "Connecting to the cluster")
+    with connected(address, tls) as crew:
+        on_progress(0, 1, "Looking for a worker")
+        crew.wait(is_cancelled)
+        worker = _idlest(crew)
+        card = card_of(model)
+        try:
+            crew.make_fit(worker, model, card)
+        except (OSError, TimeoutError) as error:
+            raise lost(worker) from error
+        on_progress(0, 1, "Sending the CT")
+        stop_if(is_cancelled)
+        device, wanted = crew.device_of(worker), options or RunOptions()
+        order = Order(card, device, Thresholds(), options=wanted)
+        with _reports(crew) as reports:
+            held = hand_prediction(crew, worker, order, voxels_of(volume))
+            try:
+                answer = _await(held, crew, reports, on_progress, is_cancelled)
+            finally:
+                held.cancel()
+    if isinstance(answer, Refused):
+        raise _as_device_error(refused(answer))
+    return _ours(answer)
+
+
+def _idlest(crew: Crew) -> str:
+    """Return the worker with the least to do."""
+    with crew.scheduler_there():
+        at_work = crew.client.processing()
+    present = crew.present()
+    if not present:
+        found = f"The scheduler at {crew.address} has lost its workers."
+        raise DeviceError(found, "Start workers, and run again.")
+    return min(present, key=lambda worker: len(at_work.get(worker, ())))
+
+
+@contextmanager
+def _reports(crew: Crew) -> Iterator[dict[str, Reports]]:
+    """Yield the progress of tasks by their key.
+
+    Dask calls back in a thread of its own; windows want to be told in ours.
+    """
+    by_key: dict[str, Reports] = {}
+
+    def hear(event: tuple[float, Any]) -> None:
+        key, done, total, text = event[1]
+        by_key.setdefault(key, queue.SimpleQueue()).put((done, total, text))
+
+    crew.client.subscribe_topic(TOPIC, hear)
+    try:
+        yield by_key
+    finally:
+        crew.client.unsubscribe_topic(TOPIC)
+
+
+def _await(
+    held: Held,
+    crew: Crew,
+    reports: dict[str, Reports],
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> Any:
+    ours = reports.setdefault(held.key, queue.SimpleQueue())
+    looked_at = time.monotonic()
+    while not held.ended:
+        stop_if(is_cancelled)
+        with suppress(queue.Empty):
+            on_progress(*ours.get(timeout=LISTEN_S))
+        if time.monotonic() - looked_at > LOOK_S:
+            looked_at = time.monotonic()
+            if held.worker not in crew.present():
+                raise lost(held.worker)
+    return held.answer()
+
+
+def _as_device_error(error: LiversegError) -> DeviceError:
+    return DeviceError(f"On the cluster: {error.found}", error.next_step)
+
+
+def _ours(probabilities: Probabilities) -> Probabilities:
+    """Say in the record that the device is none of this computer's."""
+    run = replace(probabilities.run, device=f"{probabilities.run.device} (cluster)")
+    return replace(probabilities, run=run)

@@ -1,0 +1,72 @@
+"""The two files that a segmented case leaves, whoever has computed it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_liverseg.batch.report import make_report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_liverseg.core.probabilities import RunRecord, Thresholds
+    from napari_liverseg.core.segmentation import Segmentation
+    from napari_liverseg.core.volume import CTVolume
+
+LABELS_FILE, REPORT_FILE = "labels.nii.gz", "report.json"
+FILES = (LABELS_FILE, REPORT_FILE)
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a label map was made.
+
+    Parameters
+    ----------
+    run : RunRecord
+    thresholds : Thresholds
+    seconds : float
+        From opening the CT to its masks.
+    peak_memory_mb : float
+        Most memory that the computing process has held, in MB (1e6).
+    """
+
+    run: RunRecord
+    thresholds: Thresholds
+    seconds: float
+    peak_memory_mb: float
+
+
+def write_result(
+    folder: Path, segmentation: Segmentation, volume: CTVolume, making: Making
+) -> dict[str, Any]:
+    """Write label map and report, and return the report.
+
+    Parameters
+    ----------
+    folder : Path
+        One that `all_or_none` yields.
+    segmentation : Segmentation
+    volume : CTVolume
+        Its voxels are not looked at.
+    making : Making
+
+    Raises
+    ------
+    ExportError
+        When the label map cannot be written or does not read back the same.
+    """
+    from napari_liverseg.io.label_map import write_label_map
+
+    started = time.perf_counter()
+    write_label_map(folder / LABELS_FILE, segmentation, volume)
+    report = make_report(volume, segmentation, making.run, making.thresholds)
+    writing = time.perf_counter() - started
+    report["seconds"] = round(making.seconds + writing, 3)
+    report["peak_memory_mb"] = making.peak_memory_mb
+    text = json.dumps(report, indent=2, allow_nan=False)
+    (folder / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
+    return report

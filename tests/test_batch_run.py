@@ -1,0 +1,271 @@
+"""Cases through a real scheduler: read there or sent, each by itself, resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from cli_cases import phantom_ct, refused, write_nifti
+from cluster_case import Quiet, cluster_inside, wait_for, write_cases, write_model
+from napari_liverseg.batch.cases import Case, find_cases
+from napari_liverseg.batch.cluster import connected
+from napari_liverseg.batch.model_copy import find_copy, read_files, receive
+from napari_liverseg.batch.order import Wish, card_of, digest_of
+from napari_liverseg.batch.remote import predict_remotely
+from napari_liverseg.batch.run import Batch
+from napari_liverseg.cli import main
+from napari_liverseg.core.errors import CancelledError, DeviceError
+from napari_liverseg.core.probabilities import Thresholds
+from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.open import open_ct
+from napari_liverseg.models.store import find_model
+from tiny_model import tiny_spec, write_random_model
+
+
+@pytest.fixture(scope="module")
+def address():
+    with cluster_inside(workers=2) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return find_model(write_model(tmp_path_factory.mktemp("models") / "bands"))
+
+
+def run_batch(source, out, wish, address):
+    out.mkdir(exist_ok=True)
+    listener = Quiet()
+    work = Batch(find_cases(source, out), out, wish, listener)
+    work.skip_finished()
+    if work.waiting:
+        with connected(address, device="cpu") as crew:
+            work.run(crew)
+    return {row.name: row for row in work.rows}, listener.heard
+
+
+def labels_in(folder):
+    return read_label_map(folder / "labels.nii.gz", None).labels
+
+
+@pytest.mark.parametrize("send", ["auto", "paths", "bytes"])
+def test_a_batch_gives_what_segment_gives(tmp_path, model, address, send):
+    write_cases(tmp_path / "in", 3)
+    thresholds = Thresholds(tumour=0.4)
+    out = tmp_path / "out"
+    wish = Wish(model, thresholds, send=send)
+    rows, heard = run_batch(tmp_path / "in", out, wish, address)
+    assert [row.status for row in rows.values()] == ["done"] * 3
+    assert [told[2:4] for told in heard] == [(1, 3), (2, 3), (3, 3)]
+
+    alone = tmp_path / "alone"
+    words = ["segment", tmp_path / "in" / "case1.nii.gz", "-o", alone]
+    words += ["--model", model.folder, "--device", "cpu", "--threshold-tumour", "0.4"]
+    assert main([str(word) for word in words]) == 0
+    np.testing.assert_array_equal(labels_in(out / "case1"), labels_in(alone))
+    ours, theirs = (
+        json.loads((folder / "report.json").read_text())
+        for folder in (out / "case1", alone)
+    )
+    passing = ("seconds", "prediction_seconds", "peak_memory_mb")
+    assert ours.keys() == theirs.keys()
+    for name in ours.keys() - set(passing):
+        assert ours[name] == theirs[name], name
+    assert rows["case1"].liver_ml == ours["volumes_ml"]["liver"]
+    assert rows["case1"].lesions == 2
+
+
+def test_bad_cases_are_told_of_and_the_others_go_on(tmp_path, model, address):
+    write_cases(tmp_path / "in", 2)
+    (tmp_path / "in" / "broken.nii").write_text("no CT")
+    (tmp_path / "in" / "broken.zip").write_text("no zip")
+    (tmp_path / "in" / "broken.zip").rename(tmp_path / "in" / "study.zip")
+    for send in ("paths", "bytes"):
+        out = tmp_path / send
+        wish = Wish(model, Thresholds(), send=send)
+        rows, _ = run_batch(tmp_path / "in", out, wish, address)
+        statuses = {name: row.status for name, row in rows.items()}
+        assert statuses == {
+            "broken": "refused",
+            "case0": "done",
+            "case1": "done",
+            "study": "refused",
+        }
+        assert "no NIfTI file" in rows["broken"].problems
+        assert "zip" in rows["study"].problems
+        assert sorted(p.name for p in out.iterdir()) == [
+            "case0",
+            "case1",
+            "summary.csv",
+        ]
+
+
+def test_a_batch_is_taken_up_where_it_was_left(tmp_path, model, address):
+    write_cases(tmp_path / "in", 3)
+    out = tmp_path / "out"
+    wish = Wish(model, Thresholds())
+    run_batch(tmp_path / "in", out, wish, address)
+    shutil.rmtree(out / "case1")
+    kept = (out / "case0" / "report.json").stat().st_mtime_ns
+    rows, heard = run_batch(tmp_path / "in", out, wish, address)
+    assert {name: row.status for name, row in rows.items()} == {
+        "case0": "skipped",
+        "case1": "done",
+        "case2": "skipped",
+    }
+    assert heard[-1][2:4] == (3, 3)
+    assert (out / "case0" / "report.json").stat().st_mtime_ns == kept
+    other = Wish(model, Thresholds(liver=0.4))
+    rows, _ = run_batch(tmp_path / "in", out, other, address)
+    assert {row.status for row in rows.values()} == {"refused"}
+    replaced = Wish(model, Thresholds(liver=0.4), overwrite=True)
+    rows, _ = run_batch(tmp_path / "in", out, replaced, address)
+    assert {row.status for row in rows.values()} == {"done"}
+    with (out / "summary.csv").open(newline="") as file:
+        assert {row["status"] for row in csv.DictReader(file)} == {"done"}
+
+
+def test_files_that_the_worker_sees_otherwise_are_sent(
+    tmp_path, model, address, monkeypatch
+):
+    write_cases(tmp_path / "in", 3)
+    # Workers share this process, so that only our look at the files can differ.
+    monkeypatch.setattr("napari_liverseg.batch.run.sight_of", lambda _: "otherwise")
+    rows, _ = run_batch(
+        tmp_path / "in", tmp_path / "out", Wish(model, Thresholds()), address
+    )
+    assert {row.status for row in rows.values()} == {"done"}
+    strict = Wish(model, Thresholds(), send="paths")
+    rows, _ = run_batch(tmp_path / "in", tmp_path / "strict", strict, address)
+    assert {row.status for row in rows.values()} == {"refused"}
+    assert "does not see" in rows["case0"].problems
+
+
+def test_the_command_says_how_it_ended(tmp_path, model, address, capsys):
+    write_cases(tmp_path / "in", 1)
+    out = tmp_path / "out"
+    words = ["batch", tmp_path / "in", "-o", out, "--model", model.folder]
+    words += ["--scheduler", address, "--device", "cpu"]
+    words = [str(word) for word in words]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.out == (
+        f"1 segmented, 0 there already, 0 refused. Wrote {out / 'summary.csv'}.\n"
+    )
+    assert said.err == ""
+    (tmp_path / "in" / "broken.nii").write_text("no CT")
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("0 segmented, 1 there already, 1 refused.")
+    first, last = said.err.splitlines()
+    assert first.startswith("Error in broken: 'broken.nii' is no NIfTI file")
+    assert last.startswith("Error: 1 of 2 cases could not be segmented.")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--scheduler", "tcp://127.0.0.1:1", "--workers", "2"],
+        ["--tls-ca", "ca.pem"],
+        ["--workers", "0"],
+        ["--send", "parcels"],
+    ],
+)
+def test_wrong_usage(tmp_path, model, capsys, options):
+    words = ["batch", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main([*words, "--model", str(model.folder), *options]) == 2
+    assert not (tmp_path / "out").exists()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [("127.0.0.1:8786", "no address"), ("tcp://127.0.0.1:1", "No scheduler answers")],
+)
+def test_a_scheduler_that_is_not_there_is_a_sentence(
+    tmp_path, model, capsys, where, said
+):
+    write_cases(tmp_path / "in", 1)
+    words = ["batch", tmp_path / "in", "-o", tmp_path / "out", "--scheduler", where]
+    assert main([*map(str, words), "--model", str(model.folder)]) == 1
+    assert said in refused(capsys)
+
+
+def test_a_prediction_elsewhere_is_the_one_made_here(tmp_path, model, address):
+    path = write_nifti(tmp_path / "ct.nii.gz", phantom_ct())
+    volume = open_ct(path)
+    reports = []
+    there = predict_remotely(
+        address, model, volume, lambda *report: reports.append(report)
+    )
+    here = Predictor(model, "cpu").predict(volume)
+    assert (there.box, there.geometry) == (here.box, volume.geometry)
+    for name in ("liver", "tumour", "decision"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
+    assert there.run.device == "cpu (cluster)"
+    assert there.run.model_sha256 == model.sha256
+    assert reports[0] == (0, 1, "Connecting to the cluster")
+
+
+def test_a_prediction_elsewhere_stops_within_a_window(tmp_path, address):
+    slow = find_model(
+        write_random_model(tmp_path / "slow", spacing_mm=(1.0, 1.0, 1.0), overlap=0.5)
+    )
+    hu = np.full((96, 96, 96), 40, np.int16)
+    volume = open_ct(write_nifti(tmp_path / "big.nii.gz", hu))
+    stop = threading.Event()
+
+    def on_progress(done, _total, text):
+        if "Segmenting" in text and done:
+            stop.set()
+
+    with pytest.raises(CancelledError):
+        predict_remotely(address, slow, volume, on_progress, stop.is_set)
+    with connected(address) as crew:
+        wait_for(lambda: set(crew.client.run(executing).values()) == {0}, 20)
+
+
+def executing(dask_worker):
+    return dask_worker.state.executing_count
+
+
+def test_a_model_is_known_by_all_that_decides_its_masks(tmp_path, model):
+    card = card_of(model)
+    assert find_copy(card).folder == model.folder
+    other = tiny_spec("bands", sha256=model.sha256, hu_window=(-100.0, 200.0))
+    assert digest_of(other) != card.digest
+    assert digest_of(find_model(model.folder)) == card.digest
+
+
+def test_a_model_that_was_sent_is_kept_and_proven(tmp_path, model):
+    files = read_files(model)
+    foreign = card_of(model).__class__("bands", card_of(model).digest, "/nowhere")
+    assert find_copy(foreign) is None
+    wrong = {**files, "model.json": files["model.json"].replace(b"bands", b"bones")}
+    assert not receive(foreign, wrong)
+    assert receive(foreign, files)
+    kept = find_copy(foreign)
+    assert kept.folder != model.folder
+    assert digest_of(kept) == foreign.digest
+    assert Predictor(kept, "cpu").model is kept
+
+
+def test_no_text_of_what_crosses_names_a_case(tmp_path):
+    case = Case("DOE_JANE", tmp_path / "DOE_JANE.nii", "1.2.3")
+    assert "DOE" not in repr(case)
+
+
+def test_a_cluster_without_workers_is_a_sentence(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("napari_liverseg.batch.crew.WAIT_S", 0.1)
+    volume = open_ct(write_nifti(tmp_path / "ct.nii.gz", phantom_ct()))
+    with (
+        cluster_inside(workers=0) as cluster,
+        pytest.raises(DeviceError, match="has no workers"),
+    ):
+        predict_remotely(cluster.scheduler_address, model, volume)

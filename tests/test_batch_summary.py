@@ -1,0 +1,135 @@
+"""The table of a batch is whole after each case and forgets no earlier one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+
+import pytest
+
+from napari_liverseg.batch.cases import Case
+from napari_liverseg.batch.finished import finished
+from napari_liverseg.batch.order import Wish
+from napari_liverseg.batch.summary import COLUMNS, Row, Summary
+from napari_liverseg.core.errors import ExportError
+from napari_liverseg.core.probabilities import Thresholds
+from tiny_model import tiny_spec
+
+SHA = "ab" * 32
+
+
+def read(folder):
+    with (folder / "summary.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_are_added_replaced_and_kept(tmp_path):
+    first = Summary(tmp_path)
+    first.put(Row("b", "done", 1500.5, 0.0, 0, 12.3, "cpu", SHA))
+    first.put(Row("a", "refused", problems='It has "two\nlines", and a comma.'))
+    second = Summary(tmp_path)
+    second.put(Row("b", "skipped"), Row("c", "done"))
+    rows = read(tmp_path)
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["name"], row["status"]) for row in rows] == [
+        ("a", "refused"),
+        ("b", "skipped"),
+        ("c", "done"),
+    ]
+    assert rows[0]["problems"] == 'It has "two lines", and a comma.'
+    assert (rows[0]["liver_ml"], rows[1]["liver_ml"]) == ("", "")
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.csv"]
+
+
+@pytest.mark.parametrize("content", [b"my,own,table\n1,2,3\n", b"\xff\xfe\x00", b""])
+def test_a_table_of_somebody_else_is_left_alone(tmp_path, content):
+    (tmp_path / "summary.csv").write_bytes(content)
+    with pytest.raises(ExportError, match=r"summary\.csv"):
+        Summary(tmp_path)
+    assert (tmp_path / "summary.csv").read_bytes() == content
+
+
+@pytest.fixture
+def wish():
+    return Wish(tiny_spec(sha256=SHA), Thresholds(liver=0.4))
+
+
+@pytest.fixture
+def case(tmp_path):
+    path = tmp_path / "a.nii"
+    path.write_text("a CT")
+    os.utime(path, (1_000_000, 1_000_000))
+    return Case("a", path)
+
+
+def leave_result(folder, **changes):
+    report = {
+        "case": "digest",
+        "sha256": SHA,
+        "version": "1.2",
+        "device": "cpu",
+        "thresholds": {"liver": 0.4, "tumour": None},
+        "decisions": [],
+        "notes": [],
+        "volumes_ml": {"liver": 1.0, "tumour": 0.0},
+        "lesions": {"count": 0, "volumes_ml": []},
+        "seconds": 1.0,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "labels.nii.gz").write_text("labels")
+    (folder / "report.json").write_text(json.dumps({**report, **changes}))
+
+
+def test_the_same_result_is_not_made_again(tmp_path, wish, case):
+    assert finished(case, tmp_path / "out", wish) is None
+    leave_result(tmp_path / "out" / "a")
+    report = finished(case, tmp_path / "out", wish)
+    assert report["volumes_ml"]["liver"] == 1.0
+    allowed = Wish(wish.model, wish.thresholds, ("resample",))
+    assert finished(case, tmp_path / "out", allowed) == report
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sha256": "cd" * 32},
+        {"version": "1.3"},
+        {"thresholds": {"liver": None, "tumour": None}},
+        {"decisions": ["resample"]},
+        {"notes": None, "volumes_ml": 7},
+    ],
+)
+def test_another_result_is_in_the_way(tmp_path, wish, case, changes):
+    leave_result(tmp_path / "out" / "a", **changes)
+    with pytest.raises(ExportError, match=r"another result.*--overwrite"):
+        finished(case, tmp_path / "out", wish)
+    agreed = Wish(wish.model, wish.thresholds, overwrite=True)
+    assert finished(case, tmp_path / "out", agreed) is None
+
+
+def test_a_result_older_than_its_ct_is_in_the_way(tmp_path, wish, case):
+    leave_result(tmp_path / "out" / "a")
+    os.utime(case.path)
+    os.utime(tmp_path / "out" / "a" / "labels.nii.gz", (2_000_000, 2_000_000))
+    with pytest.raises(ExportError, match="older CT"):
+        finished(case, tmp_path / "out", wish)
+
+
+def test_a_result_of_another_series_is_in_the_way(tmp_path, wish, case):
+    from napari_liverseg.io.keys import series_key
+
+    chosen = Case("a", case.path, "1.2.3")
+    leave_result(tmp_path / "out" / "a", case=series_key("1.2.3", ()))
+    assert finished(chosen, tmp_path / "out", wish)
+    leave_result(tmp_path / "out" / "a", case=series_key("1.2.4", ()))
+    with pytest.raises(ExportError):
+        finished(chosen, tmp_path / "out", wish)
+
+
+@pytest.mark.parametrize("missing", ["labels.nii.gz", "report.json"])
+def test_half_a_result_is_in_the_way(tmp_path, wish, case, missing):
+    leave_result(tmp_path / "out" / "a")
+    (tmp_path / "out" / "a" / missing).unlink()
+    with pytest.raises(ExportError):
+        finished(case, tmp_path / "out", wish)
