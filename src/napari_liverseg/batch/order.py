@@ -99,7 +99,7 @@ class Order:
     path: str = field(default="", repr=False)
     series: str | None = field(default=None, repr=False)
     sight: str = field(default="", repr=False)
-    options: RunOptions = RunOptions()
+    options: RunOptions = field(default_factory=RunOptions)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ LOOK_S = 1.0
 Reports = queue.SimpleQueue[tuple[int, int, str]]
 
 
-def predict_remotely(
+def predict_remotely(  # noqa: PLR0913 - as `Predictor.predict`, and where
     address: str,
     model: Model,
     volume: CTVolume,
