@@ -25,6 +25,9 @@ SHAPE, SPACING, ORIGIN = (30, 52, 61), (4.0, 2.0, 1.5), (-70.0, 12.0, 33.0)
 LIVER_HU, TUMOUR_HU = 100, 190
 
 
+BODY = RunOptions(look="body")
+
+
 def _volume(hu, spacing=SPACING, direction=None):
     matrix = as_matrix(np.eye(3) if direction is None else direction)
     grid = Geometry(hu.shape, spacing, ORIGIN, matrix)
@@ -57,7 +60,8 @@ def random_model(tmp_path):
 def test_on_the_models_own_spacing_every_voxel_is_right(tmp_path):
     folder = write_threshold_model(tmp_path / "bands", spacing_mm=SPACING)
     hu, truth = _phantom()
-    found = decide(Predictor(read_spec(folder), "cpu").predict(_volume(hu)))
+    predictor = Predictor(read_spec(folder), "cpu")
+    found = decide(predictor.predict(_volume(hu), options=BODY))
     np.testing.assert_array_equal(found.labels, truth)
     assert found.geometry.origin_mm == ORIGIN
 
@@ -171,7 +175,8 @@ def test_the_models_post_processing_goes_with_its_probabilities(tmp_path):
         tmp_path / "bands", spacing_mm=SPACING, post_processing=keep_all
     )
     hu, truth = _phantom()
-    probabilities = Predictor(read_spec(folder), "cpu").predict(_volume(hu))
+    predictor = Predictor(read_spec(folder), "cpu")
+    probabilities = predictor.predict(_volume(hu), options=BODY)
     assert probabilities.post_processing == keep_all
     expected = np.maximum(truth, hu == LIVER_HU)
     np.testing.assert_array_equal(decide(probabilities).labels, expected)

@@ -12,11 +12,14 @@ from napari_liverseg.inference.body import largest_body
 from napari_liverseg.inference.preprocessing import to_model_grid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_liverseg.core.box import Box
     from napari_liverseg.core.geometry import Triple
     from napari_liverseg.core.progress import IsCancelled
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.inference.prepare import Frame
+    from napari_liverseg.models.contract import Shape
 
 Mask = NDArray[np.bool_]
 
@@ -26,6 +29,9 @@ BODY_SPACING_MM = (6.0, 6.0, 6.0)
 LIVER_MARGIN_MM = 20.0
 """How far a fine model looks beyond the liver that a coarse one found: more than
 a coarse model misses at an outline, on each side."""
+
+LEAST_LIVER_ML = 300.0
+"""A coarse pass that finds less has not found a liver: half of a small child's."""
 
 COARSE_MM = 2.0
 """A model whose every spacing is at least this needs no coarse pass before it."""
@@ -47,6 +53,30 @@ def widen(box: Box, spacing_mm: Triple, shape: tuple[int, int, int]) -> Box:
         )
         for side, s, n in zip(box, spacing_mm, shape, strict=True)
     )
+    return z, y, x
+
+
+def is_cut(inside: Box, box: Box, shape: tuple[int, int, int]) -> bool:
+    """Whether something reaches a face of the box that is none of the CT's."""
+    return any(
+        (mask.start <= side.start and side.start > 0)
+        or (mask.stop >= side.stop and side.stop < n)
+        for mask, side, n in zip(inside, box, shape, strict=True)
+    )
+
+
+def at_least(box: Box, size: Shape, shape: Sequence[int]) -> Box:
+    """Return a box that is no smaller than a window, as far as an image reaches.
+
+    What is there is better context than padding.
+    """
+    sides = []
+    for side, wanted, n in zip(box, size, shape, strict=True):
+        missing = max(min(wanted, n) - (side.stop - side.start), 0)
+        start = min(max(side.start - missing // 2, 0), max(n - wanted, 0))
+        start = min(start, side.start)
+        sides.append(slice(start, max(side.stop, start + min(wanted, n))))
+    z, y, x = sides
     return z, y, x
 
 

@@ -18,7 +18,7 @@ from napari_liverseg.inference.beliefs import (
     liver_or_tumour,
 )
 from napari_liverseg.inference.preprocessing import axis_operator
-from napari_liverseg.inference.runs import find_runs, join, padded
+from napari_liverseg.inference.runs import find_runs, join, largest_part_box, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,18 @@ class NativeBelief:
     tumour: NDArray[np.uint8]
     decision: NDArray[np.uint8]
     box: Box
+
+    @property
+    def liver_box(self) -> Box | None:
+        """Box of the CT around the largest part of liver or tumour, None if empty."""
+        inside = largest_part_box(self.decision)
+        if inside is None:
+            return None
+        z, y, x = (
+            slice(part.start + at.start, part.stop + at.start)
+            for part, at in zip(inside, self.box, strict=True)
+        )
+        return z, y, x
 
 
 def to_native_grid(

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_liverseg.core.box import bounding_box
 from napari_liverseg.inference.fallback import first_that_fits
 from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.look import (
+    LEAST_LIVER_ML,
     LIVER_MARGIN_MM,
+    at_least,
     body_mask,
     box_on_image,
+    is_cut,
     mask_on_image,
     widen,
 )
@@ -27,7 +31,6 @@ from napari_liverseg.inference.plan import Plan, make_plan, refuse_unless_it_fit
 from napari_liverseg.inference.prepare import prepare
 from napari_liverseg.inference.recipe import choose_recipe
 from napari_liverseg.inference.runner import Recipe, Runner
-from napari_liverseg.inference.runs import largest_part_box
 from napari_liverseg.inference.windows import Sweep, Tally
 
 if TYPE_CHECKING:
@@ -46,6 +49,12 @@ NOBODY = Listener()
 
 NO_COARSE_LIVER = (
     "The coarse pass found no liver: the model looked at every voxel instead."
+)
+
+
+CUT_LIVER = (
+    "The liver reaches the edge of the box that the coarse pass found: look at the "
+    "whole body instead ('More', or --look body)."
 )
 
 
@@ -77,8 +86,9 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """Where to look: the windows that hold some of `region` are run."""
+    """Where to look: the windows of an image that hold some of `region` are run."""
 
+    prepared: Prepared
     look: Look
     region: NDArray[np.bool_] | None = None
     box: Box | None = None
@@ -98,6 +108,7 @@ def run_pipeline(
     with torch.inference_mode():
         prepared = prepare(volume, model.input, is_cancelled)
         view = _view(predictor, volume, prepared, options, on_progress, is_cancelled)
+        prepared = view.prepared
         mirror = model.windows.mirror_axes if options.mirror else ()
         sweep = Sweep(
             prepared.image,
@@ -141,6 +152,9 @@ def run_pipeline(
             largest_only=model.post_processing.largest_component,
             is_cancelled=is_cancelled,
         )
+    seen = belief.liver_box
+    if view.box and seen and is_cut(seen, view.box, volume.geometry.shape):
+        notes = (*notes, CUT_LIVER)
     return Outcome(
         belief,
         step,
@@ -163,16 +177,21 @@ def _view(
 ) -> _View:
     """Return where to look; a coarse pass is run where one pays."""
     if options.look == "everywhere":
-        return _View("everywhere")
+        return _View(prepared, "everywhere")
     coarse = predictor.coarse if options.look == "liver" else None
     if coarse is None:
         body = body_mask(volume, is_cancelled)
         shape = volume.geometry.shape
-        return _View("body", mask_on_image(body, prepared.frame, shape))
+        return _View(prepared, "body", mask_on_image(body, prepared.frame, shape))
     box = _find_liver(coarse, volume, options, on_progress, is_cancelled)
     if box is None:
-        return _View("everywhere", notes=(NO_COARSE_LIVER,))
-    return _View("liver", box_on_image(box, prepared.frame), box)
+        return _View(prepared, "everywhere", notes=(NO_COARSE_LIVER,))
+    patch = predictor.model.windows.patch
+    inside = bounding_box(box_on_image(box, prepared.frame))
+    if inside is None:  # the model's own crop has left the liver out
+        return _View(prepared, "everywhere", notes=(NO_COARSE_LIVER,))
+    part = prepared.cut(at_least(inside, patch, prepared.image.shape))
+    return _View(part, "liver", box=box)
 
 
 def _find_liver(
@@ -189,14 +208,11 @@ def _find_liver(
 
     wanted = replace(options, look="body", focus=None, mirror=False)
     found = run_pipeline(coarse, volume, wanted, tell, is_cancelled).belief
-    inside = largest_part_box(found.decision)
-    if inside is None:
+    liver_ml = np.count_nonzero(found.decision) * volume.geometry.voxel_ml
+    box = found.liver_box
+    if box is None or liver_ml < LEAST_LIVER_ML:
         return None
-    z, y, x = (
-        slice(own.start + at.start, own.stop + at.start)
-        for own, at in zip(inside, found.box, strict=True)
-    )
-    return widen((z, y, x), volume.geometry.spacing_mm, volume.geometry.shape)
+    return widen(box, volume.geometry.spacing_mm, volume.geometry.shape)
 
 
 def _focus(focus: int | None, prepared: Prepared) -> float | None:

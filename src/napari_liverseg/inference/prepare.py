@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +85,16 @@ class Prepared:
 
     image: torch.Tensor
     frame: Frame
+
+    def cut(self, box: Box) -> Prepared:
+        """Return the part of the image in a box along the network's axes."""
+        turn = _Turn(self.frame.axes, self.frame.flips)
+        inside = turn.to_volume(box, tuple(self.image.shape))
+        z, y, x = (
+            slice(whole.start + part.start, whole.start + part.stop)
+            for whole, part in zip(self.frame.grid_box, inside, strict=True)
+        )
+        return Prepared(self.image[box], replace(self.frame, grid_box=(z, y, x)))
 
 
 def prepare(

@@ -1,0 +1,148 @@
+"""Where a network looks: the liver's box or the body, and the same masks there."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_liverseg.core.geometry import Geometry, Reorientation
+from napari_liverseg.core.volume import CTVolume
+from napari_liverseg.inference.decision import decide
+from napari_liverseg.inference.look import (
+    LIVER_MARGIN_MM,
+    at_least,
+    body_mask,
+    box_on_image,
+    mask_on_image,
+    widen,
+)
+from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.pipeline import CUT_LIVER, NO_COARSE_LIVER
+from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.inference.prepare import prepare
+from napari_liverseg.models.contract import Input, Normalisation
+from napari_liverseg.models.spec import read_spec
+from tiny_model import write_threshold_model
+
+SHAPE, SPACING = (60, 70, 80), (3.0, 3.0, 3.0)
+LIVER = (slice(28, 47), slice(20, 40), slice(12, 44))
+TUMOUR = (slice(34, 39), slice(25, 31), slice(20, 27))
+
+
+def _volume(with_liver=True):
+    hu = np.full(SHAPE, -1000, np.int16)
+    hu[:, 8:62, 6:74] = 0
+    if with_liver:
+        hu[LIVER] = 100
+        hu[TUMOUR] = 190
+    grid = Geometry(SHAPE, SPACING, (-100.0, 5.0, 9.0))
+    return CTVolume(hu, grid, grid, Reorientation(), "case", "0f")
+
+
+@pytest.fixture
+def predictor(tmp_path):
+    """A fine model, and a coarse one that finds the liver for it."""
+    fine = write_threshold_model(
+        tmp_path / "fine", spacing_mm=(1.5, 3.0, 3.0), patch=(16, 24, 24)
+    )
+    coarse = write_threshold_model(tmp_path / "coarse", spacing_mm=(6.0, 6.0, 6.0))
+    made = Predictor(read_spec(fine), "cpu")
+    made.__dict__["coarse"] = Predictor(read_spec(coarse), "cpu")
+    return made
+
+
+def _run(predictor, volume, look):
+    windows = []
+    hook = predictor.networks[0].register_forward_pre_hook(
+        lambda _, a: windows.append(1) if a[0].device.type != "meta" else None
+    )
+    found = predictor.predict(volume, options=RunOptions(look=look))
+    hook.remove()
+    return found, len(windows)
+
+
+def test_the_box_of_the_liver_costs_less_and_gives_the_same_masks(predictor):
+    volume = _volume()
+    liver, few = _run(predictor, volume, "liver")
+    everywhere, all_of_them = _run(predictor, volume, "everywhere")
+    assert few < all_of_them / 2
+    np.testing.assert_array_equal(decide(liver).labels, decide(everywhere).labels)
+    assert decide(liver).tumour_ml > 0
+    assert liver.run.look == "liver"
+    assert liver.run.margin_mm == LIVER_MARGIN_MM
+    for side, truth, spacing in zip(liver.run.box, LIVER, SPACING, strict=True):
+        assert side.start <= truth.start - 0.8 * LIVER_MARGIN_MM / spacing
+        assert side.stop >= truth.stop + 0.8 * LIVER_MARGIN_MM / spacing
+
+
+def test_the_body_leaves_out_air_and_gives_the_same_masks(predictor, tmp_path):
+    volume = _volume()
+    volume.hu[:24, :, 30:] = -1000  # nothing beside a narrow part of the patient
+    body, few = _run(predictor, volume, "body")
+    everywhere, all_of_them = _run(predictor, volume, "everywhere")
+    assert few < all_of_them
+    np.testing.assert_array_equal(decide(body).labels, decide(everywhere).labels)
+    assert body.run.look == "body"
+
+
+def test_a_coarse_pass_that_finds_nothing_is_told_and_costs_no_liver(predictor):
+    volume = _volume()
+    predictor.__dict__["coarse"] = Predictor(predictor.coarse.model, "cpu")
+    for parameter in predictor.coarse.networks[0].parameters():
+        parameter.zero_()
+    found, _ = _run(predictor, volume, "liver")
+    assert found.run.look == "everywhere"
+    assert found.run.notes == (NO_COARSE_LIVER,)
+    assert decide(found).liver_ml > 0
+
+
+@pytest.mark.parametrize("too_small", [True, False])
+def test_a_box_that_cannot_hold_the_liver_is_told(predictor, monkeypatch, too_small):
+    volume = _volume()
+    if too_small:
+        # The liver of some 330 ml is no liver any more.
+        monkeypatch.setattr("napari_liverseg.inference.pipeline.LEAST_LIVER_ML", 900.0)
+        found, _ = _run(predictor, volume, "liver")
+        assert found.run.look == "everywhere"
+        assert found.run.notes == (NO_COARSE_LIVER,)
+        return
+    narrow = tuple(slice(side.start + 4, side.stop - 4) for side in LIVER)
+    monkeypatch.setattr("napari_liverseg.inference.pipeline.widen", lambda *_: narrow)
+    found, _ = _run(predictor, volume, "liver")
+    assert found.run.notes == (CUT_LIVER,)
+
+
+def test_a_coarse_model_needs_no_coarser_one(tmp_path):
+    folder = write_threshold_model(tmp_path / "own", spacing_mm=(3.0, 2.0, 2.0))
+    assert Predictor(read_spec(folder), "cpu").coarse is None
+    fine = write_threshold_model(tmp_path / "fine", spacing_mm=(3.0, 1.0, 1.0))
+    assert Predictor(read_spec(fine), "cpu").coarse.model.name == "starter"
+
+
+@pytest.mark.parametrize("transpose", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("orientation", ["LPS", "RAS"])
+def test_regions_and_cuts_lie_where_the_voxels_do(orientation, transpose):
+    wanted = Input(
+        (2.0, 4.0, 3.0), Normalisation(), orientation, transpose, crop="none"
+    )
+    volume = _volume()
+    prepared = prepare(volume, wanted)
+    box = widen(LIVER, SPACING, SHAPE)
+    region = box_on_image(box, prepared.frame)
+    assert (prepared.image[torch.from_numpy(region)] > 50).sum() == (
+        prepared.image > 50
+    ).sum()
+    assert region.mean() < 0.5
+    body = mask_on_image(body_mask(volume, lambda: False), prepared.frame, SHAPE)
+    assert body[(prepared.image > -500).numpy()].all()
+    cut = (slice(5, 25), slice(3, 30), slice(2, 20))
+    part = prepared.cut(cut)
+    assert torch.equal(part.image, prepared.image[cut])
+    back = part.frame.to_volume_axes(part.image[None])[0]
+    whole = prepared.frame.to_volume_axes(prepared.image[None])[0]
+    assert torch.equal(back, whole[part.frame.grid_box])
+
+
+def test_a_box_grows_to_a_window_inside_of_the_image():
+    box = (slice(50, 58), slice(0, 4), slice(10, 40))
+    grown = at_least(box, (16, 16, 16), (60, 12, 80))
+    assert grown == (slice(44, 60), slice(0, 12), slice(10, 40))
