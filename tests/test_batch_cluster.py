@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path, processes, model, forei
     rows = batch.join()
 
     assert sorted(row.name for row in rows) == sorted(sums)
-    assert {row.status for row in rows} == {"done"}
+    assert [row.problems for row in rows if row.status != "done"] == []
     begun = [seen for seen, _ in processes.begun()]
     assert begun.count(held) == 2
     assert sorted(begun) == sorted([*sums.values(), held])

@@ -72,6 +72,9 @@ class Held:
         except (OSError, TimeoutError, KilledWorker, FutureCancelledError) as error:
             raise lost(self.worker) from error
         except Exception as error:
+            # What was sent to a worker goes down with it, and takes the task along.
+            if self.future.status in ("cancelled", "lost"):
+                raise lost(self.worker) from error
             found = f"The worker at {self.worker} failed ({type(error).__name__})."
             step = "Look into its log, and check that it runs the same versions."
             raise LiversegError(found, step) from error
