@@ -1,0 +1,209 @@
+"""From a CT to the image that a network sees, whoever trained it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_liverseg.core.progress import never_cancelled, stop_if
+from napari_liverseg.inference.body import body_box
+from napari_liverseg.inference.nnunet_resampling import (
+    nnunet_shape,
+    nonzero_box,
+    resample_nnunet,
+)
+from napari_liverseg.inference.normalisation import normalise_as
+from napari_liverseg.inference.preprocessing import to_model_grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.box import Box
+    from napari_liverseg.core.geometry import Triple
+    from napari_liverseg.core.progress import IsCancelled
+    from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.models.contract import Input, Shape
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The way from a network's axes and grid to the CT's.
+
+    Parameters
+    ----------
+    axes : tuple of int
+        Network axis ``i`` is axis ``axes[i]`` of the volume.
+    flips : tuple of bool
+        Whether network axis ``i`` runs against that axis.
+    native_box : tuple of slice
+        Part of the CT that the whole model grid covers, edge to edge.
+    grid_shape : tuple of int
+        Voxels of the whole model grid, along the volume's axes.
+    grid_box : tuple of slice
+        Where the network's image lies in that grid, along the volume's axes.
+    """
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    native_box: Box
+    grid_shape: Shape
+    grid_box: Box
+
+    def to_volume_axes(self, channels: torch.Tensor) -> torch.Tensor:
+        """Return what a network made of the image along the volume's axes.
+
+        A view, unless an axis runs backwards: torch has no negative strides.
+
+        Parameters
+        ----------
+        channels : Tensor, shape (C, *network axes)
+
+        Returns
+        -------
+        Tensor, shape (C, z, y, x)
+        """
+        backwards = [1 + axis for axis, flip in enumerate(self.flips) if flip]
+        turned = channels.flip(backwards) if backwards else channels
+        order = (1 + int(axis) for axis in np.argsort(self.axes))
+        return turned.permute(0, *order)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a network sees of a CT.
+
+    Parameters
+    ----------
+    image : Tensor, float32
+        Normalised, along the network's axes.
+    frame : Frame
+        Where it lies in the CT.
+    """
+
+    image: torch.Tensor
+    frame: Frame
+
+
+def prepare(
+    volume: CTVolume, wanted: Input, is_cancelled: IsCancelled = never_cancelled
+) -> Prepared:
+    """Turn, crop, resample and normalise a CT as a model expects it.
+
+    Parameters
+    ----------
+    volume : CTVolume
+    wanted : Input
+    is_cancelled : callable
+        Asked between slabs of slices or axes.
+
+    Raises
+    ------
+    CancelledError
+        Once `is_cancelled` returns True.
+    """
+    turn = _turn(volume, wanted)
+    hu = turn.to_network(volume.hu)
+    spacing = turn.along_network(volume.geometry.spacing_mm)
+    native = nonzero_box(hu) if wanted.crop == "nonzero" else _whole(hu.shape)
+    make = _as_nnunet if wanted.resampling == "nnunet" else _averaged
+    grid = make(hu[native], spacing, wanted, is_cancelled)
+    frame = Frame(
+        turn.axes,
+        turn.flips,
+        turn.to_volume(native, hu.shape),
+        turn.along_volume(grid.shape),
+        turn.to_volume(grid.box, grid.shape),
+    )
+    return Prepared(grid.image, frame)
+
+
+@dataclass(frozen=True, eq=False)
+class _OnGrid:
+    """An image in a box of a model's grid, all along the network's axes."""
+
+    image: torch.Tensor
+    box: Box
+    shape: Shape
+
+
+def _averaged(
+    hu: NDArray[Any], spacing_mm: Triple, wanted: Input, is_cancelled: IsCancelled
+) -> _OnGrid:
+    """Resample as our own models do, then crop, then normalise."""
+    target = wanted.spacing_mm or spacing_mm
+    coarse = to_model_grid(hu, spacing_mm, target, is_cancelled)
+    shape = _shape(coarse.shape)
+    box = body_box(coarse.numpy()) if wanted.crop == "body" else _whole(shape)
+    return _OnGrid(normalise_as(coarse[box], wanted.normalisation), box, shape)
+
+
+def _as_nnunet(
+    hu: NDArray[Any], spacing_mm: Triple, wanted: Input, is_cancelled: IsCancelled
+) -> _OnGrid:
+    """Normalise, then resample: nnU-Net's splines see clipped numbers."""
+    if wanted.crop == "body":
+        msg = "the body is boxed on our own grid, which nnU-Net's resampling lacks"
+        raise ValueError(msg)
+    stop_if(is_cancelled)
+    stored = torch.from_numpy(np.array(hu, dtype=np.float32, order="C"))
+    image = normalise_as(stored, wanted.normalisation)
+    target = wanted.spacing_mm or spacing_mm
+    shape = nnunet_shape(_shape(image.shape), spacing_mm, target)
+    fine = resample_nnunet(image, shape, spacing_mm, target, is_cancelled)
+    return _OnGrid(fine, _whole(shape), shape)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """Between the axes of a volume and those of a network, see `Frame`."""
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    def to_network(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of a volume along the network's axes."""
+        turned = np.transpose(array, self.axes)
+        return turned[tuple(slice(None, None, -1 if f else None) for f in self.flips)]
+
+    def along_network(self, spacing_mm: Triple) -> Triple:
+        z, y, x = (spacing_mm[axis] for axis in self.axes)
+        return z, y, x
+
+    def along_volume(self, shape: Shape) -> Shape:
+        z, y, x = (shape[int(i)] for i in np.argsort(self.axes))
+        return z, y, x
+
+    def to_volume(self, box: Box, shape: tuple[int, ...]) -> Box:
+        """Return a box of a network's grid of `shape` along the volume's axes."""
+        sides = zip(box, shape, self.flips, strict=True)
+        turned = [
+            slice(n - side.stop, n - side.start) if flip else side
+            for side, n, flip in sides
+        ]
+        z, y, x = (turned[int(i)] for i in np.argsort(self.axes))
+        return z, y, x
+
+
+def _turn(volume: CTVolume, wanted: Input) -> _Turn:
+    """Return the way to the axes that a model wants: its orientation, transposed."""
+    order, against = (0, 1, 2), (False, False, False)
+    if wanted.orientation == "RAS":
+        against = (False, True, True)
+    elif wanted.orientation == "stored":
+        a, b, c = (int(i) for i in np.argsort(volume.reorientation.axes))
+        order, against = (a, b, c), volume.reorientation.flips
+    z, y, x = (order[axis] for axis in wanted.transpose)
+    return _Turn((z, y, x), (against[z], against[y], against[x]))
+
+
+def _whole(shape: tuple[int, ...]) -> Box:
+    z, y, x = (slice(0, n) for n in shape)
+    return z, y, x
+
+
+def _shape(shape: tuple[int, ...]) -> Shape:
+    z, y, x = shape
+    return z, y, x
