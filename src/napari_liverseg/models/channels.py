@@ -1,0 +1,197 @@
+"""Which channels of a network are liver and liver tumour, told by their names.
+
+A name counts only where every word of it is understood: a vessel, a cyst, the
+tumour of another organ or a word never seen before makes it neither.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_liverseg.core.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+LIVER = frozenset({"liver", "livers", "hepatic"})
+
+TUMOUR = frozenset(
+    "tumor tumors tumour tumours cancer cancers lesion lesions carcinoma carcinomas "
+    "hcc metastasis metastases malignancy malignancies neoplasm neoplasms".split()
+)
+
+TUMOUR_KIND = frozenset(
+    "malignant primary secondary focal hepatocellular of in the".split()
+)
+"""Words beside one of `TUMOUR` that leave it a tumour of the liver."""
+
+LIVER_KIND = frozenset(
+    "whole entire total healthy normal parenchyma tissue organ the".split()
+)
+"""Words beside one of `LIVER` that leave it liver."""
+
+WITH = frozenset("and with plus including incl or".split())
+
+WITHOUT = frozenset(
+    "no non not without minus excluding excl except free healthy normal".split()
+)
+
+EVERY_SEGMENT = frozenset(range(1, 9))
+"""Couinaud's segments; together they are the liver."""
+
+MAX_LISTED = 12
+"""Names quoted in a refusal."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Channels by what they mean, as `contract.Output` takes them.
+
+    Parameters
+    ----------
+    liver, tumour : tuple of int
+        Rising. Liver may be with or without its tumours.
+    """
+
+    liver: tuple[int, ...]
+    tumour: tuple[int, ...]
+
+
+def recognise(names: Mapping[int, str]) -> Channels:
+    """Return which channels are liver and which are liver tumour.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        What the model's maker calls each channel, background included.
+
+    Raises
+    ------
+    ModelError
+        When no name means liver, only some of its segments are there, or a
+        tumour may be that of another organ.
+    """
+    words = {channel: words_of(name) for channel, name in names.items()}
+    liver = {c for c, w in words.items() if _is_liver(w)}
+    tumour = {c for c, w in words.items() if _is_tumour(w)}
+    segments = {c: n for c, w in words.items() if (n := _segment(w)) is not None}
+    if not liver and EVERY_SEGMENT <= set(segments.values()):
+        liver = set(segments)
+    if not liver:
+        raise _no_liver(names, tumour)
+    bare = [c for c in sorted(tumour) if not words[c] & LIVER]
+    known = liver | tumour | set(segments)
+    if bare and any(_is_something(words[c]) for c in words.keys() - known):
+        raise _whose(names, bare[0])
+    return Channels(tuple(sorted(liver)), tuple(sorted(tumour)))
+
+
+def choose(
+    names: Mapping[int, str], liver: Iterable[str], tumour: Iterable[str] = ()
+) -> Channels:
+    """Return the channels that a user named, instead of `recognise`.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        What the model's maker calls each channel.
+    liver, tumour : iterable of str
+        Names of channels, exactly as the maker wrote them.
+
+    Raises
+    ------
+    ModelError
+        When a name is not there, is named twice, or none is liver.
+    """
+    found = Channels(_numbers(names, liver), _numbers(names, tumour))
+    if not found.liver:
+        raise ModelError(
+            "The mapping names no channel that is liver.", _choice_of(names)
+        )
+    if set(found.liver) & set(found.tumour):
+        raise ModelError(
+            "The mapping names a channel as liver and as tumour.", _choice_of(names)
+        )
+    return found
+
+
+def words_of(name: str) -> frozenset[str]:
+    """Return the words of a name in lower case, however they are joined."""
+    parted = re.sub(r"([a-z])([A-Z0-9])", r"\1 \2", name)
+    parted = parted.replace("+", " and ").replace("&", " and ")
+    return frozenset(re.findall(r"[^\W_]+", parted.lower()))
+
+
+def _is_liver(words: frozenset[str]) -> bool:
+    """Whether a name means liver, with its tumours or without them."""
+    if not words & LIVER:
+        return False
+    other = words - LIVER
+    if other & TUMOUR:
+        return bool(other & (WITH | WITHOUT)) and (
+            other <= TUMOUR | TUMOUR_KIND | LIVER_KIND | WITH | WITHOUT
+        )
+    return other <= LIVER_KIND and words != {"hepatic"}
+
+
+def _is_tumour(words: frozenset[str]) -> bool:
+    """Whether a name means a tumour, of the liver or of nothing named."""
+    return bool(words & TUMOUR) and words <= TUMOUR | TUMOUR_KIND | LIVER
+
+
+def _segment(words: frozenset[str]) -> int | None:
+    """Return the number of a liver segment; 4a and 4b are both 4."""
+    if not words & LIVER or not words & {"segment", "segments"}:
+        return None
+    numbers = words - LIVER - {"segment", "segments", "a", "b"}
+    if len(numbers) != 1:
+        return None
+    number = re.fullmatch(r"([1-8])[ab]?", next(iter(numbers)))
+    return int(number[1]) if number else None
+
+
+def _is_something(words: frozenset[str]) -> bool:
+    """Whether a name is that of an organ that may have the tumour."""
+    return not words <= {"background", "ignore"} and not words & LIVER
+
+
+def _numbers(names: Mapping[int, str], wanted: Iterable[str]) -> tuple[int, ...]:
+    by_name = {name: channel for channel, name in names.items()}
+    numbers = []
+    for name in wanted:
+        if name not in by_name:
+            raise ModelError(
+                f"The mapping names '{name}', which the model does not know.",  # noqa: EM102
+                _choice_of(names),
+            )
+        numbers.append(by_name[name])
+    return tuple(sorted(set(numbers)))
+
+
+def _no_liver(names: Mapping[int, str], tumour: set[int]) -> ModelError:
+    if tumour:
+        found = "The model finds tumours but no liver, so it cannot be run by itself."
+        return ModelError(found, f"It knows: {_listed(names)}.")
+    found = f"None of the model's channels is called liver: {_listed(names)}."
+    return ModelError(found, "If one of them is the liver, name it in liverseg.json.")
+
+
+def _whose(names: Mapping[int, str], channel: int) -> ModelError:
+    found = (
+        f"The model's channel '{names[channel]}' does not say whose it is, and the "
+        f"model knows other organs: {_listed(names)}."
+    )
+    return ModelError(found, "Name the liver and its tumours in liverseg.json.")
+
+
+def _choice_of(names: Mapping[int, str]) -> str:
+    return f"Choose from: {_listed(names)}."
+
+
+def _listed(names: Mapping[int, str]) -> str:
+    listed = [name[:60] for _, name in sorted(names.items())]
+    more = len(listed) - MAX_LISTED
+    shown = ", ".join(listed[:MAX_LISTED])
+    return f"{shown} and {more} more" if more > 0 else shown
