@@ -18,24 +18,27 @@ if TYPE_CHECKING:
 LIVER = frozenset({"liver", "livers", "hepatic"})
 
 TUMOUR = frozenset(
-    "tumor tumors tumour tumours cancer cancers lesion lesions carcinoma carcinomas "
-    "hcc metastasis metastases malignancy malignancies neoplasm neoplasms".split()
+    {
+        *("tumor", "tumors", "tumour", "tumours", "cancer", "cancers"),
+        *("lesion", "lesions", "carcinoma", "carcinomas", "hcc"),
+        *("metastasis", "metastases", "neoplasm", "neoplasms"),
+    }
 )
 
 TUMOUR_KIND = frozenset(
-    "malignant primary secondary focal hepatocellular of in the".split()
+    {"malignant", "primary", "secondary", "focal", "hepatocellular", "of", "in", "the"}
 )
 """Words beside one of `TUMOUR` that leave it a tumour of the liver."""
 
 LIVER_KIND = frozenset(
-    "whole entire total healthy normal parenchyma tissue organ the".split()
+    {"whole", "entire", "total", "healthy", "normal", "parenchyma", "tissue", "the"}
 )
 """Words beside one of `LIVER` that leave it liver."""
 
-WITH = frozenset("and with plus including incl or".split())
+WITH = frozenset({"and", "or", "with", "plus", "including", "incl"})
 
 WITHOUT = frozenset(
-    "no non not without minus excluding excl except free healthy normal".split()
+    {"no", "non", "without", "minus", "excluding", "excl", "except", "healthy"}
 )
 
 EVERY_SEGMENT = frozenset(range(1, 9))
@@ -77,7 +80,7 @@ def recognise(names: Mapping[int, str]) -> Channels:
     liver = {c for c, w in words.items() if _is_liver(w)}
     tumour = {c for c, w in words.items() if _is_tumour(w)}
     segments = {c: n for c, w in words.items() if (n := _segment(w)) is not None}
-    if not liver and EVERY_SEGMENT <= set(segments.values()):
+    if not liver and set(segments.values()) >= EVERY_SEGMENT:
         liver = set(segments)
     if not liver:
         raise _no_liver(names, tumour)
@@ -107,13 +110,11 @@ def choose(
     """
     found = Channels(_numbers(names, liver), _numbers(names, tumour))
     if not found.liver:
-        raise ModelError(
-            "The mapping names no channel that is liver.", _choice_of(names)
-        )
+        nothing = "The mapping names no channel that is liver."
+        raise ModelError(nothing, _choice_of(names))
     if set(found.liver) & set(found.tumour):
-        raise ModelError(
-            "The mapping names a channel as liver and as tumour.", _choice_of(names)
-        )
+        doubled = "The mapping names a channel as liver and as tumour."
+        raise ModelError(doubled, _choice_of(names))
     return found
 
 
@@ -162,10 +163,8 @@ def _numbers(names: Mapping[int, str], wanted: Iterable[str]) -> tuple[int, ...]
     numbers = []
     for name in wanted:
         if name not in by_name:
-            raise ModelError(
-                f"The mapping names '{name}', which the model does not know.",  # noqa: EM102
-                _choice_of(names),
-            )
+            unknown = f"The mapping names '{name}', which the model does not know."
+            raise ModelError(unknown, _choice_of(names))
         numbers.append(by_name[name])
     return tuple(sorted(set(numbers)))
 
