@@ -158,8 +158,9 @@ def random_state(folder, seed=0):
 
     model = read_nnunet(folder)
     network = build_nnunet(model.plans.architecture, model.output.channels)
+    network.to_empty(device="cpu")
     draw = torch.Generator().manual_seed(seed)
-    return {
-        name: torch.randn(value.shape, generator=draw) * 0.2
-        for name, value in network.to_empty(device="cpu").state_dict().items()
-    }
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.2)
+    return {name: value.detach() for name, value in network.state_dict().items()}

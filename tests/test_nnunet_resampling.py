@@ -6,8 +6,8 @@ import torch
 from scipy import ndimage
 
 from napari_liverseg.inference.nnunet_resampling import (
-    nnunet_shape,
     nearest_operator,
+    nnunet_shape,
     nonzero_box,
     resample_nnunet,
     separate_axis,
