@@ -11,6 +11,7 @@ import torch
 from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.inference.body import body_box
 from napari_liverseg.inference.nnunet_resampling import (
+    NEGLIGIBLE,
     nearest_operator,
     nnunet_shape,
     nonzero_box,
@@ -79,7 +80,8 @@ class Frame:
         if self.back[axis] == "nearest":
             return nearest_operator(n_in, n_out)
         if self.back[axis] == "linear":
-            return spline_operator(n_in, n_out, order=1).float()
+            weights = spline_operator(n_in, n_out, order=1).float()
+            return torch.where(weights.abs() > NEGLIGIBLE, weights, 0.0)
         return axis_operator(n_in, n_out)
 
     def to_volume_axes(self, channels: torch.Tensor) -> torch.Tensor:
