@@ -48,6 +48,11 @@ def _needs(name):
     return pytest.importorskip(name, reason="needs the extra 'bench' (nnunetv2)")
 
 
+def _engine():
+    name = "napari_liverseg.inference.options"
+    return pytest.importorskip(name, reason="needs the engine that runs any model")
+
+
 def _phantom(spacing, seed):
     """A body with a liver and two tumours, HU and labels, extents in mm the same."""
     shape = tuple(round(e / s) for e, s in zip((90, 110, 120), spacing, strict=True))
@@ -76,6 +81,7 @@ def _write(array, spacing, path, flips=(1, 1)):
 def homes(tmp_path, monkeypatch):
     """Folders as nnU-Net wants them; threads of its export limited to two."""
     _needs("nnunetv2")
+    _engine()
     for name in ("raw", "preprocessed", "results"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
@@ -246,10 +252,7 @@ def _theirs(folder, path, reader, folds):
 
 
 def _ours(folder, path, reader):
-    options = pytest.importorskip(
-        "napari_liverseg.inference.options",
-        reason="needs the engine that runs any model",
-    )
+    options = _engine()
     volume = open_ct(path)
     plain = options.RunOptions(look="everywhere", mirror=True, tune=False)
     predictor = Predictor(read_nnunet(folder), "cpu")
