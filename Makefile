@@ -49,6 +49,8 @@ $(READY): pyproject.toml constraints.txt .ci/system-libraries
 	# torch first and by name, so that the pinned build is taken.
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	# Without timm and torchvision, see pyproject.toml.
+	$(BIN)/python -m pip install --quiet --no-deps 'dynamic-network-architectures>=0.4.4,<0.5'
 	touch $@
 
 clean: ## remove the environment and outputs

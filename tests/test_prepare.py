@@ -13,12 +13,17 @@ from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.body import body_box
 from napari_liverseg.inference.normalisation import normalise_as
 from napari_liverseg.inference.prepare import prepare
-from napari_liverseg.inference.preprocessing import normalise, to_model_grid
+from napari_liverseg.inference.preprocessing import (
+    axis_operator,
+    normalise,
+    to_model_grid,
+)
 from napari_liverseg.models.contract import Input, Normalisation
 from tiny_model import tiny_spec
 
 SHAPE, SPACING = (14, 30, 26), (4.0, 1.5, 2.0)
 GRID = Geometry(SHAPE, SPACING, (-31.5, 12.25, -7.75))
+ANISOTROPIC = Geometry(SHAPE, (6.0, 1.5, 2.0))
 PLAIN = Normalisation()
 
 
@@ -115,6 +120,26 @@ def test_cropping_and_spacing_follow_the_networks_axes():
     hu[2:12, 4:24, 5:7] = 2000
     bright = prepare(_volume(hu), wanted).image
     assert float(bright[-3:].mean()) > 1500 > 200 > float(bright[:3].mean())
+
+
+def test_the_way_back_is_that_of_whoever_resampled():
+    ours = prepare(_volume(_hu()), Input((3.0, 3.0, 3.0), PLAIN)).frame
+    assert ours.back == ("averaging",) * 3
+    for axis in range(3):
+        expected = axis_operator(ours.grid_shape[axis], SHAPE[axis])
+        assert torch.equal(ours.operator(axis), expected)
+    wanted = Input((1.0, 1.0, 1.0), PLAIN, "LPS", (2, 0, 1), "nnunet", "none")
+    theirs = prepare(_volume(_hu()), wanted).frame
+    # The model's own grid is even, the CT's is anisotropic along its z.
+    coarse = prepare(_volume(_hu(), ANISOTROPIC), wanted).frame
+    assert theirs.back == ("linear",) * 3
+    assert coarse.back == ("nearest", "linear", "linear")
+    for frame, axis in ((theirs, 0), (coarse, 0), (coarse, 1)):
+        operator = frame.operator(axis)
+        assert operator.shape == (SHAPE[axis], frame.grid_shape[axis])
+        taps = (operator.abs() > 1e-6).sum(dim=1).max()
+        assert int(taps) == (1 if frame.back[axis] == "nearest" else 2)
+        torch.testing.assert_close(operator.sum(dim=1), torch.ones(SHAPE[axis]))
 
 
 def test_normalisation_comes_before_nnunets_resampling_and_after_ours():

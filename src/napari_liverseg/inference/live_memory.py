@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -33,14 +34,31 @@ def window_bytes(network: torch.nn.Module, patch: Shape) -> int:
     patch : tuple of int
         Voxels of a window.
     """
-    hollow = {name: value.to("meta") for name, value in network.state_dict().items()}
     window = torch.empty((1, 1, *patch), device="meta")
     try:
+        hollow = _hollow(network)
         with torch.inference_mode(), _Live() as live:
-            torch.func.functional_call(network, hollow, (window,))
+            hollow(window)
     except (NotImplementedError, RuntimeError):
         return FEATURES_UNKNOWN * window.nbytes
     return int(WORKSPACE * (live.peak + window.nbytes))
+
+
+def _hollow(network: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy of a network whose weights hold no values and take no memory.
+
+    A module that goes by several names stays one.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    memo = {id(tensor): _empty_like(tensor) for tensor in tensors}
+    return copy.deepcopy(network, memo)
+
+
+def _empty_like(tensor: torch.Tensor) -> torch.Tensor:
+    hollow = torch.empty_like(tensor, device="meta")
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(hollow, requires_grad=False)
+    return hollow
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]

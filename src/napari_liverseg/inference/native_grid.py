@@ -17,7 +17,6 @@ from napari_liverseg.inference.beliefs import (
     decide_plane,
     liver_or_tumour,
 )
-from napari_liverseg.inference.preprocessing import axis_operator
 from napari_liverseg.inference.runs import find_runs, join, largest_part_box, padded
 
 if TYPE_CHECKING:
@@ -224,26 +223,26 @@ class _Axis:
 def _axes(coarse: Box, frame: Frame) -> tuple[_Axis, _Axis, _Axis]:
     """Return the interpolation from a box of the logits to the CT, per axis."""
     z, y, x = (
-        _axis(*sides)
-        for sides in zip(
-            coarse, frame.grid_box, frame.grid_shape, frame.native_box, strict=True
+        _axis(part, kept, frame.operator(axis), native)
+        for axis, (part, kept, native) in enumerate(
+            zip(coarse, frame.grid_box, frame.native_box, strict=True)
         )
     )
     return z, y, x
 
 
-def _axis(part: slice, kept: slice, n_grid: int, native: slice) -> _Axis:
+def _axis(part: slice, kept: slice, operator: torch.Tensor, native: slice) -> _Axis:
     """Return the way from a range of logits to the native voxels inside of it.
 
     `part` counts from `kept`, the range of the grid that the logits cover; what
     lies outside of it takes the value of its edge.
     """
-    n_native = native.stop - native.start
+    n_native, n_grid = operator.shape
     ratio = n_native / n_grid
     start = int(np.floor((part.start + kept.start) * ratio))
     stop = int(np.ceil((part.stop + kept.start) * ratio))
     stop = min(max(stop, start + 1), n_native)
-    weights = axis_operator(n_grid, n_native)[start:stop]
+    weights = operator[start:stop]
     inside = weights[:, kept].clone()
     inside[:, 0] += weights[:, : kept.start].sum(dim=1)
     inside[:, -1] += weights[:, kept.stop :].sum(dim=1)

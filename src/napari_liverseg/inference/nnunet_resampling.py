@@ -175,6 +175,11 @@ def _multiply(weights: torch.Tensor, near: torch.Tensor, axis: int) -> torch.Ten
     return (weights @ flat).reshape(-1, *near.shape[1:])
 
 
+def nearest_operator(n_in: int, n_out: int) -> torch.Tensor:
+    """Return the matrix that takes the nearest slice, float32, shape (n_out, n_in)."""
+    return torch.eye(n_in)[torch.from_numpy(_nearest(n_in, n_out))]
+
+
 def _nearest(n_in: int, n_out: int) -> NDArray[np.int64]:
     """Return which old slice each new one takes, in SciPy's own rounding."""
     centres = n_in / n_out * (np.arange(n_out) + 0.5) - 0.5

@@ -136,7 +136,7 @@ def make_plan(  # noqa: PLR0913 - each is one fact of the run
     dtype = torch.float32 if kept * FLOAT <= MOST_FLOAT_LOGITS else torch.half
     size = FLOAT if dtype == torch.float32 else HALF
     sums = kept * size + _row_bytes(model.windows, groups.channels, image)
-    weights = sum(p.nbytes for n in networks for p in n.state_dict().values())
+    weights = sum(p.nbytes for network in networks for p in network.parameters())
     window = window_bytes(networks[0], model.windows.patch)
     window += FLOAT * groups.channels * math.prod(model.windows.patch) * 2
     # The image, the probability that finds the box, and three bytes a voxel of it.

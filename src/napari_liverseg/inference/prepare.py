@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -11,12 +11,16 @@ import torch
 from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.inference.body import body_box
 from napari_liverseg.inference.nnunet_resampling import (
+    NEGLIGIBLE,
+    nearest_operator,
     nnunet_shape,
     nonzero_box,
     resample_nnunet,
+    separate_axis,
+    spline_operator,
 )
 from napari_liverseg.inference.normalisation import normalise_as
-from napari_liverseg.inference.preprocessing import to_model_grid
+from napari_liverseg.inference.preprocessing import axis_operator, to_model_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.models.contract import Input, Shape
+
+Way = Literal["averaging", "linear", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,10 @@ class Frame:
         Voxels of the whole model grid, along the volume's axes.
     grid_box : tuple of slice
         Where the network's image lies in that grid, along the volume's axes.
+    back : tuple of {'averaging', 'linear', 'nearest'}
+        How each axis of the volume is resampled on the way back: as our own
+        models are, or as nnU-Net resamples logits, which averages nothing where
+        the CT is the coarser grid.
     """
 
     axes: tuple[int, int, int]
@@ -51,6 +61,28 @@ class Frame:
     native_box: Box
     grid_shape: Shape
     grid_box: Box
+    back: tuple[Way, Way, Way] = ("averaging", "averaging", "averaging")
+
+    def operator(self, axis: int) -> torch.Tensor:
+        """Return the matrix from the whole grid to `native_box` along an axis.
+
+        Parameters
+        ----------
+        axis : int
+            Of the volume.
+
+        Returns
+        -------
+        Tensor, float32, shape (voxels of the native box, voxels of the grid)
+        """
+        native = self.native_box[axis]
+        n_in, n_out = self.grid_shape[axis], native.stop - native.start
+        if self.back[axis] == "nearest":
+            return nearest_operator(n_in, n_out)
+        if self.back[axis] == "linear":
+            weights = spline_operator(n_in, n_out, order=1).float()
+            return torch.where(weights.abs() > NEGLIGIBLE, weights, 0.0)
+        return axis_operator(n_in, n_out)
 
     def to_volume_axes(self, channels: torch.Tensor) -> torch.Tensor:
         """Return what a network made of the image along the volume's axes.
@@ -126,8 +158,20 @@ def prepare(
         turn.to_volume(native, hu.shape),
         turn.along_volume(grid.shape),
         turn.to_volume(grid.box, grid.shape),
+        _way_back(turn, spacing, wanted),
     )
     return Prepared(grid.image, frame)
+
+
+def _way_back(turn: _Turn, spacing_mm: Triple, wanted: Input) -> tuple[Way, Way, Way]:
+    """Return how logits are resampled, along the volume's axes."""
+    if wanted.resampling == "averaging":
+        return "averaging", "averaging", "averaging"
+    apart = separate_axis(wanted.spacing_mm or spacing_mm, spacing_mm)
+    ways: list[Way] = ["linear", "linear", "linear"]
+    if apart is not None:
+        ways[turn.axes[apart]] = "nearest"
+    return ways[0], ways[1], ways[2]
 
 
 @dataclass(frozen=True, eq=False)

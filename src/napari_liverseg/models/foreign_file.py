@@ -1,0 +1,75 @@
+"""Files from anyone: opened only where they should be, and not when absurd."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from napari_liverseg.core.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GET_AGAIN = "Get the model folder again from its source."
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return a file of a folder, be it reached through links inside of it.
+
+    Parameters
+    ----------
+    folder : Path
+        The model's.
+    name : str
+        Relative path of the file.
+
+    Raises
+    ------
+    ModelError
+        When there is no such file, or it lies outside of the folder.
+    """
+    root = folder.resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        found = f"'{name}' of the model folder {folder} leads out of that folder."
+        raise ModelError(found, "Copy the file itself to its place.")
+    if not path.is_file():
+        found = f"The model folder {folder} holds no file '{name}'."
+        raise ModelError(found, GET_AGAIN)
+    return path
+
+
+def read_json(folder: Path, name: str, most_bytes: int) -> dict[str, Any]:
+    """Return the object in a JSON file of a model folder.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Relative path of the file.
+    most_bytes : int
+        A longer file is refused before it is read.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, too long, outside of the folder or no object.
+    """
+    path = inside(folder, name)
+    try:
+        size = path.stat().st_size
+        if size > most_bytes:
+            raise refused(name, f"it is {size} bytes long, more than {most_bytes}")
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise refused(name, f"it cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise refused(name, f"it is not JSON ({str(error)[:100]})") from error
+    if not isinstance(content, dict):
+        raise refused(name, "it holds no object")
+    return content
+
+
+def refused(name: str, reason: str, next_step: str = GET_AGAIN) -> ModelError:
+    """Return the error that says why a file of a model is not taken."""
+    return ModelError(f"The model's {name} is refused: {reason}.", next_step)
