@@ -186,6 +186,7 @@ class Batch:
             try:
                 answers.append((running, running.held.answer()))
             except LostWorkerError as error:
+                self._unfit[worker] = error
                 self._again(running.turn, error)
             except LiversegError as error:
                 self._end(_refusal(running.turn.case.name, refusal_of(error)))
@@ -236,8 +237,10 @@ class Batch:
         try:
             held = hand_out(crew, worker, order, voxels)
         except LostWorkerError as error:
+            # The case never got there: that is no attempt.
+            turn.attempts -= 1
             self._unfit[worker] = error
-            self._again(turn, error)
+            self._turns.append(turn)
             return
         held.future.add_done_callback(self._news.put)
         self._running[worker] = _Running(turn, held, volume)
