@@ -259,6 +259,16 @@ REFUSED_METADATA = {
         ),
         "2 inputs",
     ),
+    "another modality": (
+        metadata(
+            ["background"],
+            network_data_format={
+                "inputs": {"image": {"modality": "MR"}},
+                "outputs": {"pred": {}},
+            },
+        ),
+        "for MR, not for CT",
+    ),
     "nothing": ({}, "network_data_format"),
 }
 

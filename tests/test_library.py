@@ -130,6 +130,9 @@ def test_own_code_is_added_only_with_a_yes(tmp_path, home, capsys):
     assert note.exists()
     assert "Code of its own" in capsys.readouterr().out
     assert store.find_model("special").load_networks()
+    assert main(["models", "remove", "special", "--yes"]) == 0
+    with pytest.raises(ModelError, match="asks for code"):
+        add(folder, _no)  # the yes went with it
 
 
 def test_weights_that_change_afterwards_are_refused(tmp_path, capsys):

@@ -28,12 +28,15 @@ def image_key(metadata: Config) -> str:
     Raises
     ------
     ModelError
-        When it takes several images or several channels.
+        When it takes several images or several channels, or is not for CT.
     """
     inputs = _formats(metadata, "inputs")
     if len(inputs) != 1:
         raise refusal(metadata, f"asks for {len(inputs)} inputs; a CT is one")
     key, said = next(iter(inputs.items()))
+    modality = str(said.get("modality") or "CT")
+    if modality.strip().upper() != "CT":
+        raise refusal(metadata, f"says that it is for {modality[:40]}, not for CT")
     if said.get("num_channels", 1) != 1:
         raise refusal(
             metadata, f"asks for {said['num_channels']} input channels; a CT has one"

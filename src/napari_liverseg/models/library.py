@@ -17,7 +17,7 @@ from napari_liverseg.models.kinds import OWN, place_of, read_model
 from napari_liverseg.models.origin import write_origin
 from napari_liverseg.models.spec import read_spec
 from napari_liverseg.models.store import bundled_folder, list_models, user_folder
-from napari_liverseg.models.trust import trust
+from napari_liverseg.models.trust import distrust, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,10 +157,11 @@ def folder_to_remove(name: str) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Remove a model's folder, which `folder_to_remove` has named."""
+    """Remove a model's folder, which `folder_to_remove` has named, and trust in it."""
     if folder.is_symlink():
         folder.unlink()  # what it leads to is not ours
         return
+    distrust(folder)
     with tempfile.TemporaryDirectory(prefix=".removing-", dir=folder.parent) as work:
         folder.rename(Path(work) / folder.name)
 

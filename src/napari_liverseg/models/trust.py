@@ -28,14 +28,25 @@ def trust(folder: Path, name: str) -> str:
         What it was called, for people who read the record.
     """
     digest = fingerprint(folder)
+    _write({**_read(), digest: name})
+    return digest
+
+
+def distrust(folder: Path) -> None:
+    """Take the yes back that was said to exactly these files, if there was one."""
+    known = _read()
+    if known and known.pop(fingerprint(folder), None) is not None:
+        _write(known)
+
+
+def _write(known: dict[str, str]) -> None:
     path = data_folder() / TRUST_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as work:
         fresh = Path(work) / TRUST_FILE
-        text = json.dumps({**_read(), digest: name}, indent=2)
+        text = json.dumps(known, indent=2)
         fresh.write_text(f"{text}\n", encoding="utf-8")
         fresh.replace(path)
-    return digest
 
 
 def _read() -> dict[str, str]:
