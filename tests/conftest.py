@@ -8,6 +8,7 @@ def own_data_folder(tmp_path, monkeypatch):
     """Keep journals and models of tests away from the user's."""
     monkeypatch.setenv("NAPARI_LIVERSEG_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("NAPARI_LIVERSEG_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "totalsegmentator"))
     # Measuring recipes takes longer than most tests; those of it switch it on.
     monkeypatch.setenv("NAPARI_LIVERSEG_TUNING", "off")
 

@@ -122,7 +122,8 @@ def test_a_refused_ct_leaves_no_folder(model, tmp_path, capsys):
 
 
 def test_warnings_of_the_intake_reach_the_user(model, tmp_path, capsys):
-    grey = ((phantom_ct() + 1000) // 5).clip(0, 255).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 15, phantom_ct().shape)
+    grey = ((phantom_ct() + 1000 + noise) // 5).clip(0, 255).astype(np.uint8)
     path = tmp_path / "sca\x1b[31mn.mha"
     sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
     out = tmp_path / "out"

@@ -11,6 +11,7 @@ from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE
+from napari_liverseg.models.totalsegmentator import discover
 
 if TYPE_CHECKING:
     from napari_liverseg.models.contract import Model
@@ -119,7 +120,10 @@ def _scan() -> _Found:
                 broken.append(_doubled(model, usable[model.name]))
             else:
                 usable[model.name] = model
-    return _Found(tuple(usable.values()), tuple(broken))
+    others = discover()
+    for found in others.models:
+        usable.setdefault(found.name, found)
+    return _Found(tuple(usable.values()), (*broken, *others.broken))
 
 
 def _folder_names(parent: Path) -> list[str]:
