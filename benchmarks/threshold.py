@@ -35,7 +35,7 @@ def main() -> None:
     hu = np.full(SHAPE, 60, np.int16)
     volume = CTVolume(hu, geometry, geometry, Reorientation(), "bench", "bench")
     dock.session.open_volume(volume)
-    dock.session.show_result(_probabilities(geometry))
+    dock.session.show_result(noisy_probabilities(geometry, BOX))
     viewer.dims.set_point(0, -500.0 + 95.0)
     dock.correct.take("liver", "paint")
     _settle()
@@ -62,9 +62,11 @@ def _settle() -> None:
         QApplication.processEvents()
 
 
-def _probabilities(geometry: Geometry) -> Probabilities:
-    """Return a noisy ellipsoid with three lesions, 17 million voxels in its box."""
-    size = [s.stop - s.start for s in BOX]
+def noisy_probabilities(
+    geometry: Geometry, box: tuple[slice, slice, slice]
+) -> Probabilities:
+    """Return a noisy ellipsoid with three lesions that fills its box."""
+    size = [s.stop - s.start for s in box]
     z, y, x = np.ogrid[tuple(slice(-1, 1, complex(0, n)) for n in size)]
     random = np.random.default_rng(0)
     coarse = random.normal(size=[n // 4 + 1 for n in size])
@@ -81,7 +83,7 @@ def _probabilities(geometry: Geometry) -> Probabilities:
     tumour8 = (255 * np.minimum(tumour, liver)).astype(np.uint8)
     decision = np.where(tumour8 > 127, 2, liver8 > 127).astype(np.uint8)
     run = RunRecord("bench", "1", "0", "cpu", 1.0)
-    return Probabilities(liver8, tumour8, decision, BOX, geometry, run)
+    return Probabilities(liver8, tumour8, decision, box, geometry, run)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command `segment`: from a CT to a label map and a report of how."""
 
+import sys
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,7 @@ from napari_liverseg.cli.progress import progress_bar
 from napari_liverseg.cli.text import printable
 from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.core.probabilities import Thresholds
+from napari_liverseg.inference.options import Listener, RunOptions
 
 if TYPE_CHECKING:
     from napari_liverseg.core.problem import Decision
@@ -62,6 +64,14 @@ class Way(StrEnum):
     KEEP_FIRST = "keep-first"
 
 
+class Where(StrEnum):
+    """The members of `core.probabilities.Look`, as typer takes choices."""
+
+    LIVER = "liver"
+    BODY = "body"
+    EVERYWHERE = "everywhere"
+
+
 @dataclass(frozen=True)
 class Job:
     """What `segment` was asked to do."""
@@ -74,6 +84,7 @@ class Job:
     thresholds: Thresholds
     decisions: "tuple[Decision, ...]"
     overwrite: bool
+    options: RunOptions
 
 
 def segment(  # noqa: PLR0913 - typer reads the options from the parameters
@@ -113,6 +124,17 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results in the folder.")
     ] = False,
+    look: Annotated[
+        Where,
+        typer.Option(
+            help="Where a fine model looks: around the liver that a coarse pass "
+            "finds, at the whole body, or at every voxel.",
+            metavar="liver|body|everywhere",
+        ),
+    ] = Where.LIVER,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Average the model's mirror images.")
+    ] = False,
 ) -> None:
     """Write the liver and tumours of a CT as a label map, with a report."""
     job = Job(
@@ -124,6 +146,7 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
         thresholds=Thresholds(liver=threshold_liver, tumour=threshold_tumour),
         decisions=tuple(dict.fromkeys(way.value for way in decision or ())),
         overwrite=overwrite,
+        options=RunOptions(look=look.value, mirror=mirror),
     )
     try:
         typer.echo(run(job))
@@ -152,7 +175,12 @@ def run(job: Job) -> str:
         _say_warnings(volume)
         with progress_bar() as on_progress:
             predictor = Predictor(model, job.device)
-            probabilities = predictor.predict(volume, on_progress)
+            probabilities = predictor.predict(
+                volume,
+                on_progress,
+                options=job.options,
+                listener=Listener(on_plan=_say_plan),
+            )
         segmentation = decide(probabilities, job.thresholds)
         passed = time.perf_counter() - started
         making = Making(probabilities.run, job.thresholds, passed, peak_memory_mb())
@@ -161,6 +189,12 @@ def run(job: Job) -> str:
         typer.echo(printable(note), err=True)
     files = " and ".join(str(job.output / name) for name in FILES)
     return f"{say_result(report)}\nWrote {files}."
+
+
+def _say_plan(plan: str) -> None:
+    """Say before the run what it will take, to whoever is there to read it."""
+    if sys.stderr.isatty():
+        typer.echo(printable(f"{plan[0].upper()}{plan[1:]}."), err=True)
 
 
 def _say_warnings(volume: "CTVolume") -> None:

@@ -1,0 +1,194 @@
+"""B1, B2, B8, B9: our windows against MONAI's, with the same network."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+
+from benchmarks.ratio import LONG_REPEATS, Row, interleave
+from napari_liverseg.inference.devices import resolve
+from napari_liverseg.inference.groups import Groups
+from napari_liverseg.inference.look import body_mask, mask_on_image
+from napari_liverseg.inference.options import Listener, RunOptions
+from napari_liverseg.inference.plan import make_plan
+from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.inference.prepare import prepare
+from napari_liverseg.inference.recipe import choose_recipe
+from napari_liverseg.inference.runner import Recipe, Runner
+from napari_liverseg.inference.windows import Step, Sweep, Tally
+from napari_liverseg.models.contract import Input, Windows
+from napari_liverseg.models.store import find_model
+from napari_liverseg.synthesis.phantom import make_phantom
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.inference.prepare import Prepared
+
+STEP = Step("cpu", 1, "cpu")
+SHAPE, SPACING_MM = (200, 256, 256), (1.5, 1.5, 1.5)
+WINDOWS = Windows((80, 96, 112), 0.25, padding=-1.0)
+SAME = 1e-5
+
+
+def main() -> list[Row]:
+    """Return B1, B2, B8 and B9."""
+    with torch.inference_mode():
+        return [same_windows(), best_mode(), first_slice(), out_of_memory()]
+
+
+@cache
+def _predictor() -> Predictor:
+    return Predictor(find_model("starter"), "cpu")
+
+
+@cache
+def _case() -> tuple[CTVolume, Prepared]:
+    volume = make_phantom(4242, SHAPE, SPACING_MM).volume
+    wanted = _predictor().model.input
+    whole = Input(None, wanted.normalisation, crop="none")
+    return volume, prepare(volume, whole)
+
+
+def _tally() -> Tally:
+    return Tally(lambda *_: None, lambda: False, total=1)
+
+
+def _ours(runner: Runner, region: np.ndarray | None = None) -> torch.Tensor:
+    groups = Groups(_predictor().model.output)
+    sweep = Sweep(_case()[1].image, WINDOWS, groups, region=region)
+    return sweep.go(runner, STEP, _tally())
+
+
+def _monais() -> torch.Tensor:
+    network = _predictor().networks[0]
+    image = _case()[1].image[None, None]
+    return sliding_window_inference(
+        image, WINDOWS.patch, 1, network, WINDOWS.overlap, mode="gaussian", cval=-1.0
+    )[0]
+
+
+def same_windows() -> Row:
+    """B1: float32, every window, equal to 1e-5."""
+    network = _predictor().networks
+    runner = Runner(network, recipe=Recipe(channels_last=True)).to("cpu")
+    apart = float((_ours(runner) - _monais()).abs().max())
+    pairs = interleave(lambda: _ours(runner), _monais, LONG_REPEATS)
+    gate = f"largest difference of a logit {apart:.1e} (at most {SAME:.0e})"
+    return Row(
+        "B1", "same windows, float32, MONAI UNet, 256x256x200", "MONAI", ">= 1.0x",
+        *pairs.faster(), gate, apart <= SAME, LONG_REPEATS,
+    )  # fmt: skip
+
+
+def best_mode() -> Row:
+    """B2: windows of the body alone, and the recipe that was measured to pay."""
+    volume, prepared = _case()
+    predictor = _predictor()
+    plain = _monais()
+    sweep = Sweep(prepared.image, WINDOWS, Groups(predictor.model.output))
+    plan = make_plan(
+        predictor.model, predictor.networks, resolve("cpu"),
+        sweep.shape, sweep.count, 1, volume.hu.size,
+    )  # fmt: skip
+    window = sweep.middle_window()
+    recipe = choose_recipe(predictor, window, plan, lambda: False)
+    runner = Runner(predictor.networks, recipe=recipe).to("cpu")
+
+    def ours() -> torch.Tensor:
+        body = mask_on_image(
+            body_mask(volume, lambda: False), prepared.frame, volume.hu.shape
+        )
+        return _ours(runner, body)
+
+    dice = _dice(ours().argmax(0), plain.argmax(0))
+    pairs = interleave(ours, _monais, LONG_REPEATS)
+    gate = f"Dice {dice:.5f} of the masks ({recipe}; body only)"
+    return Row(
+        "B2", "the same in our best legal mode", "MONAI", ">= 3x",
+        *pairs.faster(), gate, dice >= 0.999, LONG_REPEATS,
+    )  # fmt: skip
+
+
+def first_slice() -> Row:
+    """B8: the slice on the screen, final, against the whole mask of the CT."""
+    model = find_model("starter")
+    fine = model.model_copy(
+        update={"spacing_mm": (1.0, 1.5, 1.5), "overlap": WINDOWS.overlap}
+    )
+    fine = fine.in_folder(model.folder)
+    volume = make_phantom(77, (500, 256, 256), (1.0, 1.5, 1.5)).volume
+    predictor = Predictor(fine, "cpu")
+    focus, shares, same = 265, [], True
+    options = RunOptions(look="everywhere", focus=focus, tune=False)
+    for _ in range(LONG_REPEATS):
+        seen: list[tuple[float, np.ndarray]] = []
+        started = time.perf_counter()
+
+        def hear(labels: np.ndarray, box: tuple[slice, ...]) -> None:
+            if box[0].start <= focus < box[0].stop and not seen:  # noqa: B023
+                plane = np.zeros(volume.hu.shape[1:], np.uint8)
+                plane[box[1], box[2]] = labels[focus - box[0].start]
+                seen.append((time.perf_counter() - started, plane))  # noqa: B023
+
+        found = predictor.predict(
+            volume, options=options, listener=Listener(on_partial=hear)
+        )
+        whole = time.perf_counter() - started
+        decision = np.zeros(volume.hu.shape, np.uint8)
+        decision[found.box] = found.decision
+        shares.append(seen[0][0] / whole)
+        same &= bool(np.array_equal(seen[0][1], decision[focus]))
+    return Row(
+        "B8", "first correct visible slice, 512 mm of slices, fine model",
+        "the full mask", "<= 0.15x", float(np.median(shares)), min(shares),
+        max(shares), "the slice is the one of the end", same, LONG_REPEATS,
+    )  # fmt: skip
+
+
+def out_of_memory() -> Row:
+    """B9: memory runs out half-way once; the sweep goes on."""
+    runner = Runner(_predictor().networks).to("cpu")
+    groups, image = Groups(_predictor().model.output), _case()[1].image
+    count = Sweep(image, WINDOWS, groups).count
+    results = {}
+
+    def clean() -> None:
+        results["clean"] = Sweep(image, WINDOWS, groups).go(runner, STEP, _tally())
+
+    def starved() -> None:
+        calls = 0
+
+        def network(windows: torch.Tensor) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if calls == count // 2:
+                raise torch.OutOfMemoryError
+            return runner(windows)
+
+        sweep = Sweep(image, WINDOWS, groups)
+        try:
+            sweep.go(network, STEP, _tally())
+        except torch.OutOfMemoryError:
+            results["starved"] = sweep.go(network, STEP, _tally())
+
+    pairs = interleave(starved, clean, LONG_REPEATS)
+    same = torch.equal(results["clean"], results["starved"])
+    return Row(
+        "B9", "out of memory injected half way", "a clean run", "<= 1.15x",
+        *pairs.share(), "identical logits", same, LONG_REPEATS,
+    )  # fmt: skip
+
+
+def _dice(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Return the smaller Dice of liver-or-tumour and of tumour."""
+    dices = []
+    for label in (1, 2):
+        a, b = ours >= label, theirs >= label
+        total = int(a.sum() + b.sum())
+        dices.append(2 * int((a & b).sum()) / total if total else 1.0)
+    return min(dices)
