@@ -148,7 +148,7 @@ def dock(make_dock, qtbot, tmp_path):
 def _predict_with(monkeypatch, gate):
     monkeypatch.setattr(
         "napari_liverseg.ui.segment_section.predict",
-        lambda _spec, _device, _volume, report, cancelled: gate(report, cancelled),
+        lambda _ask, report, cancelled: gate(report, cancelled),
     )
 
 

@@ -249,7 +249,7 @@ def test_the_demonstration_says_why_it_cannot_segment(
 def test_closing_the_window_ends_the_demonstration(
     make_napari_viewer, monkeypatch, tmp_path, capsys, case_path
 ):
-    def endless(_model, _device, _volume, report, is_cancelled):
+    def endless(_ask, report, is_cancelled):
         report(0, 1, "Working")
         while not is_cancelled():
             time.sleep(0.01)

@@ -26,6 +26,7 @@ from napari_liverseg.training.loss import liver_tumour_loss
 from napari_liverseg.training.sampler import SampleStream, Sources
 
 PATCH, SPACING_MM, BATCH = (80, 96, 112), (3.0, 3.0, 3.0), 2
+VERSION = "1.0.0"
 WARM_UP_STEPS, CLIP, EMA_DECAY = 100, 5.0, 0.998
 CHECKPOINT_EVERY = 50
 MOST_SKIPPED = 20
@@ -38,7 +39,7 @@ def starter_spec(
     steps: int, *, with_scan: bool, start: ModelSpec | None = None
 ) -> ModelSpec:
     """Return the spec of the model that `train` makes, before its hash is known."""
-    before = f", begun from {start.name} {start.version}" if start else ""
+    before = f"; begun from {start.name} {start.version}" if start else ""
     public = (
         "one public unenhanced CT with its model-made label map "
         "(TotalSegmentator test data) and one public abdominal atlas (SPL), both "
@@ -52,14 +53,14 @@ def starter_spec(
             if with_scan
             else "trained on synthetic data, not for clinical use"
         ),
-        version="1.0.0",
+        version=VERSION,
         spacing_mm=SPACING_MM,
         patch=PATCH,
         overlap=0.5,
         network=NetworkSpec(),
         training_data=(
             f"{public if with_scan else ''}procedural phantoms with planted tumours "
-            f"({steps} steps of {BATCH} samples{before})"
+            f"({steps * BATCH} drawn images{before})"
         ),
         trained_on=datetime.datetime.now(tz=datetime.UTC).date(),
         licence="Apache-2.0",
