@@ -309,6 +309,19 @@ def test_nothing_believed_is_an_empty_answer_not_an_error():
     assert not belief.decision.any()
 
 
+def test_the_box_of_a_fine_body_holds_that_of_the_coarse_one(monkeypatch):
+    hu = np.full((60, 80, 90), -1000, np.int16)
+    hu[11:47, 23:61, 17:74] = 30
+    exact = body_box(hu)
+    monkeypatch.setattr("napari_liverseg.inference.body.FINE_VOXELS", 1000)
+    wide = body_box(hu)
+    for inner, outer, n in zip(exact, wide, hu.shape, strict=True):
+        assert outer.start <= inner.start
+        assert outer.stop >= inner.stop
+        assert outer.stop - outer.start <= inner.stop - inner.start + 12
+        assert 0 <= outer.start < outer.stop <= n
+
+
 def test_the_body_is_boxed_without_the_table():
     hu = np.full((20, 40, 50), -1000, np.int16)
     hu[:, 6:25, 10:42] = 30

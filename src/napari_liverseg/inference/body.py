@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 BODY_HU = -500.0
 """Halfway between air and soft tissue."""
 
+FINE_VOXELS, COARSE_STEP = 8_000_000, 3
+"""Of a finer grid every third voxel is looked at: seconds of a large CT, for a box
+that is wider by a few voxels of air."""
+
 MARGIN = 2
 """Voxels of air left around the body, so that its skin is seen as a border."""
 
@@ -38,9 +42,14 @@ def body_box(hu: NDArray[Any]) -> Box:
     tuple of slice
         The whole volume where everything is air.
     """
-    box = bounding_box(largest_body(hu), MARGIN)
+    step = 1 if hu.size <= FINE_VOXELS else COARSE_STEP
+    box = bounding_box(largest_body(hu[::step, ::step, ::step]), MARGIN)
     assert box is not None
-    return box
+    z, y, x = (
+        slice(side.start * step, min(side.stop * step, n))
+        for side, n in zip(box, hu.shape, strict=True)
+    )
+    return z, y, x
 
 
 def largest_body(hu: NDArray[Any]) -> NDArray[np.bool_]:
