@@ -90,7 +90,13 @@ def _whole_call(home: Path) -> Row:
 
 
 def _model(home: Path) -> Path:
-    plans = nnunet_case.plans(patch_size=PATCH, spacing=SPACING_MM)
+    again = {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}
+    plans = nnunet_case.plans(
+        patch_size=PATCH,
+        spacing=SPACING_MM,
+        resampling_fn_seg="resample_data_or_seg_to_shape",
+        resampling_fn_seg_kwargs=again,
+    )
     network = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
     network.update(
         n_stages=STAGES,
