@@ -33,7 +33,12 @@ def main() -> None:
     for name, ids in MODULES.items():
         if wanted and not wanted & set(ids):
             continue
-        for row in importlib.import_module(f"benchmarks.{name}").main():
+        try:
+            module = importlib.import_module(f"benchmarks.{name}")
+        except ModuleNotFoundError as missing:
+            print(f"{', '.join(ids)}: not run, {missing}; see docs/nnunet.md")
+            continue
+        for row in module.main():
             print(row, flush=True)
             rows[row.id] = {**row.as_dict(), **_machine()}
             kept = dict(sorted(rows.items(), key=lambda item: int(item[0][1:])))

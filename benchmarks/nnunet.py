@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nnunetv2  # noqa: F401 - missing, it is told before anything is made
 import numpy as np
 import SimpleITK as sitk
 import torch

@@ -44,7 +44,9 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        values = asdict(self)
+        measured = {key: float(values[key]) for key in ("ratio", "low", "high")}
+        return {**values, **measured, "holds": bool(self.holds)}
 
     def __str__(self) -> str:
         """Return the line."""
