@@ -223,7 +223,7 @@ def _fit(trainer, raw):
         logits = trainer.network(seen)
         if regions:
             wanted = torch.stack([truth > 0, truth > 1], 1).float()
-            weight = torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1, 1)
+            weight = torch.tensor([1.0, 12.0]).reshape(1, 2, 1, 1, 1)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 logits, wanted, pos_weight=weight
             )
