@@ -47,7 +47,8 @@ class RunOptionsBox(QWidget):
         self.look.setAccessibleName("Where to look")
         self.look.setToolTip(
             "Around the liver: a quick coarse run finds it first, where the model is "
-            "finer than that; inside the box the masks are the same"
+            "finer than that. The network then sees other windows, so its masks can "
+            "differ from those of the whole body"
         )
         self.mirror = QCheckBox(MIRROR)
         self.tune = QCheckBox("Use the fastest way of computing")
