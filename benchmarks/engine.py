@@ -64,8 +64,14 @@ def _ours(runner: Runner, region: np.ndarray | None = None) -> torch.Tensor:
     return sweep.go(runner, STEP, _tally())
 
 
+@cache
+def _plain_network() -> torch.nn.Module:
+    """Return a network of MONAI's side: ours may lie otherwise in memory."""
+    return find_model("starter").load_networks()[0]
+
+
 def _monais() -> torch.Tensor:
-    network = _predictor().networks[0]
+    network = _plain_network()
     image = _case()[1].image[None, None]
     return sliding_window_inference(
         image, WINDOWS.patch, 1, network, WINDOWS.overlap, mode="gaussian", cval=-1.0

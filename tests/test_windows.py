@@ -172,7 +172,8 @@ def test_cancel_stops_before_the_next_batch(network):
 def test_half_precision_sums_stay_close(network):
     windows = Windows(PATCH, 0.5)
     clean = _sweep(network, windows)[1]
-    halved = _sweep(network, windows, dtype=torch.half)[1]
+    sweep = Sweep(_image(), windows, THREE)
+    halved = sweep.go(network, ONE, _tally(), dtype=torch.half)
     assert halved.dtype == torch.half
     torch.testing.assert_close(halved.float(), clean, rtol=1e-3, atol=1e-3)
 
@@ -218,3 +219,12 @@ def test_channels_last_changes_nothing_that_counts(network):
     other = Runner((network,), recipe=Recipe(channels_last=True)).to("cpu")
     torch.testing.assert_close(other(window), plain, rtol=0, atol=1e-5)
     assert str(other.recipe) == "float32, channels last"
+
+
+def test_a_recipe_leaves_no_trace_in_the_networks_that_it_shares(network):
+    window = torch.randn(1, 1, *PATCH)
+    before = Runner((network,)).to("cpu")(window)
+    Runner((network,), recipe=Recipe(channels_last=True)).to("cpu")(window)
+    after = Runner((network,)).to("cpu")(window)
+    assert torch.equal(before, after)
+    assert all(p.is_contiguous() for p in network.parameters())

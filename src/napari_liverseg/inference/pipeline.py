@@ -104,67 +104,87 @@ def run_pipeline(
     listener: Listener = NOBODY,
 ) -> Outcome:
     """Return what a model believes of a CT, see `Predictor.predict`."""
-    model = predictor.model
+    model, groups = predictor.model, Groups(predictor.model.output)
     with torch.inference_mode():
         prepared = prepare(volume, model.input, is_cancelled)
         view = _view(predictor, volume, prepared, options, on_progress, is_cancelled)
-        prepared = view.prepared
+        image, frame = view.prepared.image, view.prepared.frame
+        focus = _focus(options.focus, view.prepared)
+        sweep = Sweep(image, model.windows, groups, region=view.region, focus=focus)
         mirror = model.windows.mirror_axes if options.mirror else ()
-        sweep = Sweep(
-            prepared.image,
-            model.windows,
-            Groups(model.output),
-            region=view.region,
-            focus=_focus(options.focus, prepared),
-        )
-        runner = Runner(predictor.networks, mirror)
-        plan = make_plan(
-            model,
-            predictor.networks,
-            predictor.fresh_device(),
-            sweep.shape,
-            sweep.count,
-            runner.passes,
-            volume.hu.size,
-        )
-        refuse_unless_it_fits(plan)
-        sweep.keep_as(plan.dtype)
-        if listener.on_plan is not None:
-            listener.on_plan(plan.sentence)
-        recipe = Recipe()
-        if options.tune:
-            window = sweep.middle_window()
-            recipe = choose_recipe(predictor, window, plan, is_cancelled)
-        runner = Runner(predictor.networks, mirror, recipe)
+        plan = _plan(predictor, sweep, mirror, volume, listener)
+        recipe = _recipe(predictor, sweep, plan, options, is_cancelled)
+        publish = _publisher(listener.on_partial, view.prepared, groups)
         tally = Tally(on_progress, is_cancelled)
         tally.start(sweep.count)
-        publish = _publisher(listener.on_partial, prepared, Groups(model.output))
 
         def attempt(step: Step) -> torch.Tensor:
-            return sweep.go(runner.to(step.device), step, tally, publish)
+            # What was measured on a GPU says nothing about the CPU.
+            own = recipe if step.device == plan.device else Recipe()
+            runner = Runner(predictor.networks, mirror, own).to(step.device)
+            return sweep.go(runner, step, tally, publish, plan.dtype)
 
         logits, step, notes = first_that_fits(plan.steps(), attempt)
         on_progress(tally.total, tally.total + 1, "Bringing the result back to the CT")
         belief = to_native_grid(
-            prepared.frame.to_volume_axes(logits),
-            Groups(model.output).kept,
-            prepared.frame,
+            frame.to_volume_axes(logits),
+            groups.kept,
+            frame,
             largest_only=model.post_processing.largest_component,
             is_cancelled=is_cancelled,
         )
+    return Outcome(
+        belief=belief,
+        step=step,
+        plan=plan,
+        look=view.look,
+        box=view.box,
+        margin_mm=LIVER_MARGIN_MM if view.box else 0.0,
+        recipe=str(recipe if step.device == plan.device else Recipe()),
+        notes=(*view.notes, *notes, *_cut_note(belief, view, volume)),
+    )
+
+
+def _plan(
+    predictor: Predictor,
+    sweep: Sweep,
+    mirror: tuple[int, ...],
+    volume: CTVolume,
+    listener: Listener,
+) -> Plan:
+    """Return the plan of a run once it was told; refuse what cannot fit."""
+    plan = make_plan(
+        predictor.model,
+        predictor.networks,
+        predictor.fresh_device(),
+        sweep.shape,
+        sweep.count,
+        Runner(predictor.networks, mirror).passes,
+        volume.hu.size,
+    )
+    refuse_unless_it_fits(plan)
+    if listener.on_plan is not None:
+        listener.on_plan(plan.sentence)
+    return plan
+
+
+def _recipe(
+    predictor: Predictor,
+    sweep: Sweep,
+    plan: Plan,
+    options: RunOptions,
+    is_cancelled: IsCancelled,
+) -> Recipe:
+    if not options.tune or sweep.count == 0:
+        return Recipe()
+    return choose_recipe(predictor, sweep.middle_window(), plan, is_cancelled)
+
+
+def _cut_note(belief: NativeBelief, view: _View, volume: CTVolume) -> tuple[str, ...]:
     seen = belief.liver_box
     if view.box and seen and is_cut(seen, view.box, volume.geometry.shape):
-        notes = (*notes, CUT_LIVER)
-    return Outcome(
-        belief,
-        step,
-        plan,
-        view.look,
-        view.box,
-        LIVER_MARGIN_MM if view.box else 0.0,
-        str(runner.recipe),
-        (*view.notes, *notes),
-    )
+        return (CUT_LIVER,)
+    return ()
 
 
 def _view(

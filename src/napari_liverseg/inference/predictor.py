@@ -76,10 +76,10 @@ class Predictor:
     ) -> Probabilities:
         """Return what the model believes about each voxel of a CT.
 
-        The CT is resampled to the model's grid along its own axes, run window
-        by window inside the box of the body, and brought back to its own grid
-        inside the box where liver or tumour is possible. On the CPU the same
-        CT gives the same bits every time.
+        The CT is brought to what the model expects, run window by window where
+        `RunOptions.look` says, and brought back to its own grid inside the box
+        where liver or tumour is possible. On the CPU the same CT gives the same
+        bits every time, once the way of computing was chosen.
 
         Parameters
         ----------

@@ -14,6 +14,7 @@ import torch
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.progress import stop_if
+from napari_liverseg.inference.beliefs import decide_plane
 from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.inference.runner import Recipe, Runner
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled
     from napari_liverseg.inference.plan import Plan
     from napari_liverseg.inference.predictor import Predictor
+    from napari_liverseg.models.contract import Output
 
 SWITCH = "NAPARI_LIVERSEG_TUNING"
 """Environment variable; ``off`` computes in float32 as it comes."""
@@ -47,7 +49,8 @@ def choose_recipe(
 
     It is measured on a window of the CT at hand the first time that a model
     runs on a device of this computer, and read from `FILE` in the user's data
-    folder afterwards.
+    folder afterwards. A window without liver proves nothing: then it is
+    float32 as it comes, and measured again the next time.
 
     Parameters
     ----------
@@ -67,6 +70,8 @@ def choose_recipe(
         with contextlib.suppress(TypeError):
             return Recipe(**known)
     recipe = _measure(predictor, window, plan, is_cancelled)
+    if recipe is None:
+        return Recipe()
     _write(key, recipe)
     return recipe
 
@@ -86,20 +91,28 @@ def _is_long(plan: Plan, seconds_per_window: float) -> bool:
 
 def _measure(
     predictor: Predictor, window: torch.Tensor, plan: Plan, is_cancelled: IsCancelled
-) -> Recipe:
-    def time(recipe: Recipe) -> tuple[float, torch.Tensor]:
+) -> Recipe | None:
+    """Return the fastest recipe that agrees, None where the window cannot tell."""
+    output = predictor.model.output
+
+    def time(recipe: Recipe) -> tuple[float, torch.Tensor | None]:
         return _time(predictor, recipe, window, is_cancelled)
 
     best = Recipe()
-    least, reference = time(best)
+    least, logits = time(best)
+    if logits is None:
+        return None
+    reference = _labels(logits, output)
+    if not bool((reference > 0).any()):
+        return None
     for recipe in _candidates(plan.device, best):
         seconds, logits = time(recipe)
-        if seconds < FASTER * least and _agrees(logits, reference):
+        if seconds < FASTER * least and _agrees(logits, reference, output):
             best, least = recipe, seconds
     if _is_long(plan, least):
         recipe = replace(best, is_compiled=True)
         seconds, logits = time(recipe)
-        if seconds < FASTER * least and _agrees(logits, reference):
+        if seconds < FASTER * least and _agrees(logits, reference, output):
             best = recipe
     return best
 
@@ -123,8 +136,8 @@ def _time(
     recipe: Recipe,
     window: torch.Tensor,
     is_cancelled: IsCancelled,
-) -> tuple[float, torch.Tensor]:
-    """Return seconds a window, infinite where it cannot be run, and its logits."""
+) -> tuple[float, torch.Tensor | None]:
+    """Return seconds a window and its logits; infinite and None where it fails."""
     try:
         runner = Runner(predictor.networks[:1], recipe=recipe).to(predictor.device.name)
         times = []
@@ -134,19 +147,27 @@ def _time(
             logits = runner(window).cpu()
             times.append(perf_counter() - started)
     except (RuntimeError, MemoryError):
-        return float("inf"), torch.zeros(0)
+        return float("inf"), None
     return statistics.median(times[1:]), logits
 
 
-def _agrees(logits: torch.Tensor, reference: torch.Tensor) -> bool:
+def _agrees(
+    logits: torch.Tensor | None, reference: torch.Tensor, output: Output
+) -> bool:
     """Whether labels agree, those of the foreground too, of which there is less."""
-    if logits.shape != reference.shape or not bool(torch.isfinite(logits).all()):
+    if logits is None or not bool(torch.isfinite(logits).all()):
         return False
-    ours, theirs = logits.argmax(dim=1), reference.argmax(dim=1)
-    both = ((ours > 0) & (ours == theirs)).sum()
-    foreground = ((ours > 0).sum() + (theirs > 0).sum()) / 2
-    same = (ours == theirs).float().mean()
+    labels = _labels(logits, output)
+    both = ((labels > 0) & (labels == reference)).sum()
+    foreground = ((labels > 0).sum() + (reference > 0).sum()) / 2
+    same = (labels == reference).float().mean()
     return bool(same >= AGREEING) and bool(both >= AGREEING * foreground)
+
+
+def _labels(logits: torch.Tensor, output: Output) -> torch.Tensor:
+    """Return 0 background, 1 liver, 2 tumour of a window's logits (1, c, z, y, x)."""
+    planes = list(logits[0].numpy())
+    return torch.from_numpy(decide_plane(planes, output))
 
 
 def _path() -> Path:

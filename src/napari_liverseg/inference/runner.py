@@ -77,7 +77,8 @@ class Runner:
     def to(self, device: str) -> Runner:
         """Move the networks to a device and return the runner."""
         self._device = torch.device(device)
-        layout = torch.preserve_format
+        # Said for both: networks are shared, and keep what another recipe left.
+        layout = torch.contiguous_format
         if self.recipe.channels_last:
             layout = torch.channels_last_3d
         for network in self.networks:

@@ -89,8 +89,6 @@ class Sweep:
         Windows that hold none of it are not run; what no window saw is background.
     focus : float or None
         Plane from which the sweep works outwards; None is the middle.
-    dtype : torch.dtype
-        Of the logits that are kept.
     """
 
     def __init__(
@@ -101,9 +99,8 @@ class Sweep:
         *,
         region: NDArray[np.bool_] | None = None,
         focus: float | None = None,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.windows = windows
+        self.windows, self._groups = windows, groups
         self._before, self._image = _pad(image, windows)
         self._shape, shape = _shape(image), _shape(self._image)
         rows = lay_out(shape, windows, _pad_region(region, self._before, shape))
@@ -112,16 +109,12 @@ class Sweep:
         self.count = count_windows(rows)
         self._left = {row.z: deque(row.corners) for row in rows}
         self._queue = deque(self.rows)
-        self._sums = Sums(shape, rows, window_weights(windows), groups, dtype)
+        self._sums: Sums | None = None
 
     @property
     def shape(self) -> Shape:
         """Voxels ``(z, y, x)`` of the image, padding included."""
         return _shape(self._image)
-
-    def keep_as(self, dtype: torch.dtype) -> None:
-        """Keep finished logits in another type; before the first window."""
-        self._sums.logits = self._sums.logits.to(dtype)
 
     def middle_window(self) -> torch.Tensor:
         """Return the first window to be run, shape (1, 1, z, y, x)."""
@@ -131,23 +124,19 @@ class Sweep:
         cut = self._image[row.z : row.z + pz, y : y + py, x : x + px]
         return cut[None, None]
 
-    @property
-    def logits(self) -> torch.Tensor:
-        """What is known so far, shape (kept channels, z, y, x) of the image."""
-        cut = [slice(b, b + n) for b, n in zip(self._before, self._shape, strict=True)]
-        return self._sums.logits[:, cut[0], cut[1], cut[2]]
-
     def go(
         self,
         network: Network,
         step: Step,
         tally: Tally,
         on_planes: OnPlanes | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> torch.Tensor:
-        """Run what is left and return the logits of the whole image.
+        """Run what is left and return the logits, shape (kept channels, z, y, x).
 
         An error, such as lack of memory, leaves every window that is done
-        behind: call again, with a more modest step.
+        behind: call again, with a more modest step. Sums take memory from the
+        first call on, not before.
 
         Parameters
         ----------
@@ -158,43 +147,57 @@ class Sweep:
             Told and asked once per batch.
         on_planes : callable or None
             Called with ``(logits, start, stop)`` when planes of the image are final.
+        dtype : torch.dtype
+            Of the logits that are kept; the first call decides.
 
         Raises
         ------
         CancelledError
             Before the next batch once the user asked to stop.
         """
-        self._sums.move(step.accumulate_on)
+        sums = self._sums = self._sums or self._new_sums(dtype)
+        sums.move(step.accumulate_on)
         while self._queue:
             row = self._queue[0]
             left = self._left[row.z]
-            self._sums.open(row)
+            sums.open(row)
             while left:
-                self._run_batch(network, row, list(left)[: step.batch], tally)
+                corners = list(left)[: step.batch]
+                tally.before_batch()
+                sums.add(row, corners, network(self._batch(row, corners)))
+                for _ in corners:
+                    left.popleft()
+                tally.after_batch(len(corners))
             self._queue.popleft()
-            for start, stop in self._sums.finish(row):
-                self._tell(on_planes, start, stop)
-        return self.logits
+            for start, stop in sums.finish(row):
+                self._tell(on_planes, self._cut(sums.logits), start, stop)
+        return self._cut(sums.logits)
 
-    def _run_batch(
-        self, network: Network, row: Row, corners: Sequence[Corner], tally: Tally
-    ) -> None:
-        tally.before_batch()
+    def _new_sums(self, dtype: torch.dtype) -> Sums:
+        rows = tuple(sorted(self.rows, key=lambda row: row.z))
+        weights = window_weights(self.windows)
+        return Sums(self.shape, rows, weights, self._groups, dtype)
+
+    def _batch(self, row: Row, corners: Sequence[Corner]) -> torch.Tensor:
         pz, py, px = self.windows.patch
         slab = self._image[row.z : row.z + pz]
-        batch = torch.stack([slab[:, y : y + py, x : x + px] for y, x in corners])
-        self._sums.add(row, corners, network(batch[:, None]))
-        for _ in corners:
-            self._left[row.z].popleft()
-        tally.after_batch(len(corners))
+        windows = [slab[:, y : y + py, x : x + px] for y, x in corners]
+        return torch.stack(windows)[:, None]
 
-    def _tell(self, on_planes: OnPlanes | None, start: int, stop: int) -> None:
-        if on_planes is None:
-            return
+    def _cut(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return logits without the padding."""
+        z, y, x = (
+            slice(b, b + n) for b, n in zip(self._before, self._shape, strict=True)
+        )
+        return logits[:, z, y, x]
+
+    def _tell(
+        self, on_planes: OnPlanes | None, logits: torch.Tensor, start: int, stop: int
+    ) -> None:
         first = max(start - self._before[0], 0)
         last = min(stop - self._before[0], self._shape[0])
-        if last > first:
-            on_planes(self.logits, first, last)
+        if on_planes is not None and last > first:
+            on_planes(logits, first, last)
 
 
 def slide(

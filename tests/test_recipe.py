@@ -1,0 +1,127 @@
+"""The way of computing: measured once, kept, and never at the price of a mask."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from napari_liverseg.core.data_folder import data_folder
+from napari_liverseg.core.errors import CancelledError
+from napari_liverseg.core.geometry import Geometry, Reorientation
+from napari_liverseg.core.volume import CTVolume
+from napari_liverseg.inference import recipe as recipes
+from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.inference.recipe import FILE, SWITCH
+from napari_liverseg.inference.runner import Recipe
+from napari_liverseg.models.contract import Output
+from napari_liverseg.models.spec import read_spec
+from tiny_model import write_random_model, write_threshold_model
+
+SHAPE, SPACING = (24, 40, 48), (3.0, 3.0, 3.0)
+
+
+@pytest.fixture(autouse=True)
+def _on(monkeypatch):
+    monkeypatch.delenv(SWITCH)
+
+
+def _volume(liver_hu=100):
+    hu = np.random.default_rng(0).integers(-20, 20, SHAPE).astype(np.int16)
+    hu[6:18, 10:30, 12:36] = liver_hu
+    grid = Geometry(SHAPE, SPACING, (0.0, 0.0, 0.0))
+    return CTVolume(hu, grid, grid, Reorientation(), "case", "0f")
+
+
+@pytest.fixture
+def predictor(tmp_path):
+    return Predictor(read_spec(write_threshold_model(tmp_path / "bands")), "cpu")
+
+
+def _kept():
+    return json.loads((data_folder() / FILE).read_text())
+
+
+def test_a_recipe_is_measured_once_and_read_afterwards(predictor, monkeypatch):
+    first = predictor.predict(_volume())
+    assert len(_kept()) == 1
+    assert predictor.model.sha256 in next(iter(_kept()))
+
+    def measured_again(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(recipes, "_measure", measured_again)
+    second = predictor.predict(_volume())
+    assert first.run.recipe == second.run.recipe
+    np.testing.assert_array_equal(first.liver, second.liver)
+    np.testing.assert_array_equal(first.decision, second.decision)
+
+
+def test_the_run_that_measures_gives_the_bits_of_later_ones(tmp_path):
+    folder = write_random_model(tmp_path / "random", spacing_mm=(3, 3, 3))
+    one, other = (Predictor(read_spec(folder), "cpu") for _ in range(2))
+    first, second = one.predict(_volume()), other.predict(_volume())
+    np.testing.assert_array_equal(first.liver, second.liver)
+    np.testing.assert_array_equal(first.tumour, second.tumour)
+
+
+def test_a_window_without_liver_proves_nothing_and_is_not_kept(predictor):
+    found = predictor.predict(_volume(liver_hu=0))
+    assert found.run.recipe == str(Recipe())
+    assert not (data_folder() / FILE).exists()
+
+
+@pytest.mark.parametrize("way", ["variable", "option"])
+def test_one_setting_switches_it_off(predictor, monkeypatch, way):
+    options = RunOptions()
+    if way == "variable":
+        monkeypatch.setenv(SWITCH, "off")
+    else:
+        options = RunOptions(tune=False)
+    found = predictor.predict(_volume(), options=options)
+    assert found.run.recipe == "float32"
+    assert not (data_folder() / FILE).exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"key": {"precision": 3}}'])
+def test_a_broken_file_is_measured_anew(predictor, content):
+    path = data_folder() / FILE
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    predictor.predict(_volume())
+    assert any(predictor.model.sha256 in key for key in _kept())
+
+
+def test_measuring_can_be_cancelled(predictor):
+    ran = []
+    predictor.networks[0].register_forward_hook(
+        lambda _, arguments, __: ran.append(arguments[0].device.type)
+    )
+    with pytest.raises(CancelledError):
+        predictor.predict(_volume(), is_cancelled=lambda: ran.count("cpu") >= 1)
+    assert ran.count("cpu") == 1
+
+
+def test_agreement_is_of_labels_and_of_the_rare_ones_too():
+    softmax = Output(3, (1,), (2,))
+    logits = torch.zeros(1, 3, 10, 20, 20)
+    logits[:, 0] = 1.0
+    logits[:, 1, 4:6, 5:9, 5:9] = 3.0
+    reference = recipes._labels(logits, softmax)
+    assert recipes._agrees(logits + 0.1, reference, softmax)
+    few = logits.clone()
+    few[:, 1, 4, 5, 5:8] = 0.0  # 3 of 32 foreground voxels, 3 of 4000 in all
+    assert not recipes._agrees(few, reference, softmax)
+    assert not recipes._agrees(logits * float("nan"), reference, softmax)
+    assert not recipes._agrees(None, reference, softmax)
+
+
+def test_regions_agree_by_their_own_decision():
+    regions = Output(2, (0,), (1,), activation="sigmoid")
+    logits = torch.full((1, 2, 4, 8, 8), -3.0)
+    logits[:, 0, 1:3, 2:6, 2:6] = 2.0
+    reference = recipes._labels(logits, regions)
+    assert int((reference == 1).sum()) == 32
+    assert recipes._agrees(logits, reference, regions)
+    assert not recipes._agrees(-logits, reference, regions)
