@@ -40,7 +40,7 @@ def test_slices_are_shown_before_the_run_ends_and_the_end_is_the_same(dock, qtbo
     for found, box in told:
         np.testing.assert_array_equal(found, labels()[box])
     assert "GB free" in dock.segment.plan.text()
-    assert "windows" in dock.segment.plan.text()
+    assert "parts" in dock.segment.plan.text()
 
 
 def test_what_an_unfinished_run_showed_is_taken_back(dock, qtbot):

@@ -72,9 +72,9 @@ def test_large_logits_are_kept_in_half_precision_under_four_gigabytes(model):
 
 def test_the_plan_is_told_in_words(model):
     plan = replace(_plan(model), ram_bytes=31 * GB // 10, free_ram_bytes=8 * GB)
-    assert plan.sentence == "40 windows; needs 3.1 GB, 8.0 GB free"
+    assert plan.sentence == "40 parts; needs 3.1 GB, 8.0 GB free"
     twice = replace(plan, passes=8, windows=1)
-    assert twice.sentence.startswith("1 window, each 8 times; ")
+    assert twice.sentence.startswith("1 part, each 8 times; ")
     gpu = replace(plan, device="cuda:0", device_bytes=2 * GB, free_device_bytes=6 * GB)
     assert "needs 2.0 GB, 6.0 GB free on cuda:0, and in main memory 3.1 GB" in str(gpu)
 

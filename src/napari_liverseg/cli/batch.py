@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_liverseg.cli.options import (
+    DeviceName,
+    ModelName,
+    Threshold,
+    Ways,
+    as_decisions,
+)
 from napari_liverseg.cli.progress import progress_bar
-from napari_liverseg.cli.segment import Threshold, Way, parse_device
 from napari_liverseg.cli.text import printable
 from napari_liverseg.core.errors import CaseError, LiversegError
 from napari_liverseg.core.probabilities import Thresholds
@@ -72,27 +78,11 @@ def batch(  # noqa: PLR0913 - typer reads the options from the parameters
         Path,
         typer.Option("--output", "-o", help="Folder of the results.", metavar="DIR"),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model's name or its folder.", metavar="NAME|PATH"),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="Where each worker computes.",
-            parser=parse_device,
-            metavar="auto|cpu|cuda|mps",
-        ),
-    ] = "auto",
+    model: ModelName = None,
+    device: DeviceName = "auto",
     threshold_liver: Threshold = None,
     threshold_tumour: Threshold = None,
-    decision: Annotated[
-        list[Way] | None,
-        typer.Option(
-            help="Load series in spite of a problem, this way; may be repeated.",
-            metavar="resample|keep-first",
-        ),
-    ] = None,
+    decision: Ways = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace other results in the folder.")
     ] = False,
@@ -129,7 +119,7 @@ def batch(  # noqa: PLR0913 - typer reads the options from the parameters
     wish = Wish(
         model=find_model(model) if model else default_model(),
         thresholds=Thresholds(liver=threshold_liver, tumour=threshold_tumour),
-        decisions=tuple(dict.fromkeys(way.value for way in decision or ())),
+        decisions=as_decisions(decision),
         overwrite=overwrite,
         send=send.value,
     )

@@ -13,6 +13,13 @@ from napari_liverseg.batch.opening import open_chosen
 from napari_liverseg.batch.outputs import all_or_none
 from napari_liverseg.batch.report import peak_memory_mb, say_result
 from napari_liverseg.batch.result import FILES, Making, write_result
+from napari_liverseg.cli.options import (
+    DeviceName,
+    ModelName,
+    Threshold,
+    Ways,
+    as_decisions,
+)
 from napari_liverseg.cli.progress import progress_bar
 from napari_liverseg.cli.text import printable
 from napari_liverseg.core.errors import CancelledError
@@ -22,46 +29,6 @@ from napari_liverseg.inference.options import Listener, RunOptions
 if TYPE_CHECKING:
     from napari_liverseg.core.problem import Decision
     from napari_liverseg.core.volume import CTVolume
-
-
-def parse_threshold(text: str) -> float:
-    """Return a threshold above 0 and below 1; anything else is wrong usage."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < 1:
-        msg = f"{text} is not a probability above 0 and below 1."
-        raise typer.BadParameter(msg)
-    return value
-
-
-def parse_device(text: str) -> str:
-    """Return a device's name as the inference room spells it."""
-    kind, colon, number = text.lower().partition(":")
-    numbered = kind == "cuda" and bool(colon) and number.isdecimal()
-    if kind not in ("auto", "cpu", "cuda", "mps") or (colon and not numbered):
-        msg = f"'{text}' is none of auto, cpu, cuda, cuda:N, mps."
-        raise typer.BadParameter(msg)
-    return text.lower()
-
-
-Threshold = Annotated[
-    float | None,
-    typer.Option(
-        help="Probability from which a voxel counts, above 0 and below 1. "
-        "Without it the model's own decision.",
-        parser=parse_threshold,
-        metavar="X",
-    ),
-]
-
-
-class Way(StrEnum):
-    """The members of `core.problem.Decision`, as typer takes choices."""
-
-    RESAMPLE = "resample"
-    KEEP_FIRST = "keep-first"
 
 
 class Where(StrEnum):
@@ -98,29 +65,15 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
         Path,
         typer.Option("--output", "-o", help="Folder for the two files.", metavar="DIR"),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A model's name or its folder.", metavar="NAME|PATH"),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="Where to compute.", parser=parse_device, metavar="auto|cpu|cuda|mps"
-        ),
-    ] = "auto",
+    model: ModelName = None,
+    device: DeviceName = "auto",
     series: Annotated[
         str | None,
         typer.Option(help="Which series, as 'inspect' lists it.", metavar="UID"),
     ] = None,
     threshold_liver: Threshold = None,
     threshold_tumour: Threshold = None,
-    decision: Annotated[
-        list[Way] | None,
-        typer.Option(
-            help="Load a series in spite of a problem, this way; may be repeated.",
-            metavar="resample|keep-first",
-        ),
-    ] = None,
+    decision: Ways = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results in the folder.")
     ] = False,
@@ -144,7 +97,7 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
         device=device,
         series=series,
         thresholds=Thresholds(liver=threshold_liver, tumour=threshold_tumour),
-        decisions=tuple(dict.fromkeys(way.value for way in decision or ())),
+        decisions=as_decisions(decision),
         overwrite=overwrite,
         options=RunOptions(look=look.value, mirror=mirror),
     )

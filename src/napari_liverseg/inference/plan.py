@@ -101,9 +101,10 @@ class Plan:
     @property
     def sentence(self) -> str:
         """What to tell before the run."""
-        windows = "1 window" if self.windows == 1 else f"{self.windows} windows"
+        # Not 'windows': to a radiologist these are of width and level.
+        parts = "1 part" if self.windows == 1 else f"{self.windows} parts"
         passes = f", each {self.passes} times" if self.passes > 1 else ""
-        return f"{windows}{passes}; {self}"
+        return f"{parts}{passes}; {self}"
 
 
 def make_plan(  # noqa: PLR0913 - each is one fact of the run
