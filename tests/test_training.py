@@ -8,7 +8,8 @@ from napari_liverseg.core.errors import ModelError
 from napari_liverseg.inference.precision import FAST_BF16, multiplies_bf16
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.store import find_model
-from napari_liverseg.synthesis.sample import PatchGrid
+from napari_liverseg.synthesis.sample import PatchGrid, _draw_centre
+from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.training import sampler, starter
 from napari_liverseg.training.loss import liver_tumour_loss
 from napari_liverseg.training.sampler import SampleStream, Sources
@@ -19,12 +20,12 @@ SMALL = PatchGrid((32, 32, 32), (9.0, 9.0, 9.0))
 @pytest.fixture
 def small(monkeypatch):
     """Make phantoms coarse and patches small, so that a step takes no time."""
-    monkeypatch.setattr("napari_liverseg.training.bodies.SPACING_MM", (9.0, 9.0, 9.0))
-    monkeypatch.setattr("napari_liverseg.training.bodies.PHANTOM_SHAPE", (38, 40, 47))
     monkeypatch.setattr(starter, "PATCH", SMALL.shape)
-    monkeypatch.setattr(starter, "SPACING_MM", SMALL.spacing_mm)
     monkeypatch.setattr(starter, "CHECKPOINT_EVERY", 2)
-    return Sources(None, phantom_pool=2)
+    return Sources(None, phantom_pool=2, phantom_mm=9.0)
+
+
+COARSE = starter.Stage("starter", "Starter model", "1.0.0", 9.0, 9.0, 0.0)
 
 
 def test_sample_numbers_mean_the_same_sample_wherever_a_stream_starts(small):
@@ -38,7 +39,7 @@ def test_sample_numbers_mean_the_same_sample_wherever_a_stream_starts(small):
 
 def test_public_sources_are_drawn_when_a_folder_is_given(small, monkeypatch, tmp_path):
     made = []
-    phantom = sampler.phantom_body(np.random.default_rng(0))
+    phantom = sampler.phantom_body(np.random.default_rng(0), 9.0)
     monkeypatch.setattr(sampler, "scan_body", lambda *_: made.append("scan") or phantom)
     monkeypatch.setattr(
         sampler, "atlas_body", lambda *_: made.append("atlas") or phantom
@@ -60,12 +61,12 @@ def test_loss_falls_towards_zero_for_a_right_answer_alone():
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(small, tmp_path):
-    whole = starter.train(_run(tmp_path / "whole"), small)
-    killed = KilledRun(tmp_path / "parts", 4, "cpu", bf16=False)
+    whole = starter.train(_run(tmp_path / "whole"), COARSE)
+    killed = KilledRun(tmp_path / "parts", starter.Schedule(4), "cpu", bf16=False)
     with pytest.raises(KilledError):
-        starter.train(killed, small)
+        starter.train(killed, COARSE)
     assert not (tmp_path / "parts" / "starter").exists()
-    parts = starter.train(_run(tmp_path / "parts"), small)
+    parts = starter.train(_run(tmp_path / "parts"), COARSE)
     a = load_network(find_model(str(whole))).state_dict()
     b = load_network(find_model(str(parts))).state_dict()
     for key, value in a.items():
@@ -86,7 +87,31 @@ class KilledRun(starter.Run):
 
 
 def _run(out, steps=4):
-    return starter.Run(out, steps, "cpu", bf16=False)
+    return starter.Run(out, starter.Schedule(steps), "cpu", bf16=False)
+
+
+def test_a_run_by_the_clock_counts_the_time_before_an_interruption(small, tmp_path):
+    hour = starter.Schedule(1000, minutes=60)
+    run = starter.Run(tmp_path, hour, "cpu", bf16=False)
+    run.seconds_before = 1800.0
+    assert 0.5 <= run.done < 0.6
+    run.save()
+    later = starter.Run(tmp_path, hour, "cpu", bf16=False)
+    later.resume()
+    assert 0.5 <= later.done < 0.6
+    later.seconds_before = 3600.0
+    folder = starter.train(later, COARSE)
+    # What was done is checked after each step: one is taken, none more.
+    assert find_model(str(folder)).training_data.count("(2 drawn images") == 1
+
+
+def test_samples_of_the_fine_stage_are_centred_in_the_liver():
+    rng = np.random.default_rng(5)
+    body = sampler.phantom_body(rng, 9.0)
+    for _ in range(20):
+        centre = _draw_centre(body, rng, inside_share=1.0)
+        voxel = tuple(np.rint(centre / 9.0).astype(int))
+        assert body.tissues[voxel] == Tissue.LIVER
 
 
 def test_a_step_without_a_finite_gradient_changes_nothing(tmp_path):
@@ -103,22 +128,22 @@ def test_a_step_without_a_finite_gradient_changes_nothing(tmp_path):
 
 
 def test_the_spec_says_what_the_model_is():
-    public = starter.starter_spec(10, with_scan=True)
+    public = starter.starter_spec(COARSE, 10, with_scan=True)
     assert "not for clinical use" in public.notice
     assert "public" in public.notice
-    assert "public" not in starter.starter_spec(10, with_scan=False).notice
+    assert "public" not in starter.starter_spec(COARSE, 10, with_scan=False).notice
 
 
 def test_a_run_takes_bfloat16_only_where_the_processor_has_it(tmp_path):
-    run = starter.Run(tmp_path, 4, "cpu")
+    run = starter.Run(tmp_path, starter.Schedule(4), "cpu")
     assert run.bf16 == multiplies_bf16("cpu")
     has = torch.cpu.get_capabilities()
     assert multiplies_bf16("cpu") == any(has.get(name) for name in FAST_BF16)
 
 
 def test_a_run_may_begin_with_the_weights_of_a_model(small, tmp_path):
-    first = find_model(str(starter.train(_run(tmp_path / "first"), small)))
-    folder = starter.train(_run(tmp_path / "second", steps=0), small, first)
+    first = find_model(str(starter.train(_run(tmp_path / "first"), COARSE)))
+    folder = starter.train(_run(tmp_path / "second", steps=0), COARSE, start=first)
     begun = find_model(str(folder))
     for key, value in load_network(first).state_dict().items():
         torch.testing.assert_close(value, load_network(begun).state_dict()[key])

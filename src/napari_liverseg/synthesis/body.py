@@ -42,3 +42,8 @@ class Body:
         low = np.multiply([s.start for s in box], self.spacing_mm)
         high = np.multiply([s.stop for s in box], self.spacing_mm)
         return low, high
+
+    @cached_property
+    def liver_voxels(self) -> NDArray[np.int64]:
+        """Flat indices of the liver's voxels."""
+        return np.flatnonzero(self.tissues == Tissue.LIVER)

@@ -54,7 +54,7 @@ class PatchGrid:
 
 
 def draw_sample(
-    body: Body, grid: PatchGrid, rng: np.random.Generator
+    body: Body, grid: PatchGrid, rng: np.random.Generator, inside_share: float = 0.0
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Draw an image of an altered body and its label map.
 
@@ -63,6 +63,9 @@ def draw_sample(
     body : Body
     grid : PatchGrid
     rng : numpy.random.Generator
+    inside_share : float
+        Share of the samples whose centre lies in the liver. Of the others most
+        are centred near its box, some anywhere in the body.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def draw_sample(
         0 background, 1 liver, 2 tumour.
     """
     axes = grid.axes_mm
-    positions = draw_positions(axes, _draw_centre(body, rng), rng)
+    positions = draw_positions(axes, _draw_centre(body, rng, inside_share), rng)
     tissues, scanned = _look_up(body, positions)
     palette = draw_palette(rng)
     hu, synthetic = _image(body, positions, tissues, axes, palette, rng)
@@ -83,8 +86,13 @@ def draw_sample(
     return hu, labels
 
 
-def _draw_centre(body: Body, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw a point near the liver, now and then anywhere in the body."""
+def _draw_centre(
+    body: Body, rng: np.random.Generator, inside_share: float
+) -> NDArray[np.float64]:
+    """Draw a point in or near the liver, now and then anywhere in the body."""
+    if inside_share and rng.random() < inside_share and body.liver_voxels.size:
+        voxel = int(rng.choice(body.liver_voxels))
+        return np.multiply(np.unravel_index(voxel, body.tissues.shape), body.spacing_mm)
     if rng.random() < 0.8:
         low, high = body.liver_box_mm
         return np.asarray(rng.uniform(low - 25, high + 25))

@@ -22,16 +22,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SPACING_MM = (3.0, 3.0, 3.0)
-PHANTOM_SHAPE = (112, 118, 140)
+PHANTOM_SIZE_MM = (336.0, 354.0, 420.0)
 PHANTOM_START_MM = (-270.0, -177.0, -210.0)
 ATLAS_SCALES = (1.5, 1.8)
 """The atlas's header gives too small a spacing; its true scale lies in between."""
 
 
-def phantom_body(rng: np.random.Generator) -> Body:
-    """Return a procedural abdomen at 3 mm."""
-    axes = grid_axes(PHANTOM_SHAPE, SPACING_MM, PHANTOM_START_MM)
-    return Body(draw_abdomen(axes, rng), SPACING_MM)
+def phantom_body(rng: np.random.Generator, voxel_mm: float) -> Body:
+    """Return a procedural abdomen on a grid of cubes."""
+    z, y, x = (round(size / voxel_mm) for size in PHANTOM_SIZE_MM)
+    spacing = (voxel_mm, voxel_mm, voxel_mm)
+    return Body(
+        draw_abdomen(grid_axes((z, y, x), spacing, PHANTOM_START_MM), rng), spacing
+    )
 
 
 def scan_body(ct: Path, labels: Path, names: Path, rng: np.random.Generator) -> Body:

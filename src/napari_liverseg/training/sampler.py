@@ -36,6 +36,10 @@ class Sources:
         Phantoms that are in use at a time.
     samples_per_phantom : int
         One phantom of the pool is replaced after so many samples.
+    phantom_mm : float
+        Voxel size of the phantoms' anatomy; the public ones stay at 3 mm.
+    inside_share : float
+        Share of the samples that are centred inside the liver, see `draw_sample`.
     """
 
     folder: Path | None
@@ -43,6 +47,8 @@ class Sources:
     variants: int = 12
     phantom_pool: int = 16
     samples_per_phantom: int = 6
+    phantom_mm: float = 3.0
+    inside_share: float = 0.0
 
 
 class SampleStream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -71,7 +77,8 @@ class SampleStream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """Return HU, shape (1, z, y, x) float32, and labels (z, y, x) uint8."""
         number = self.start + index
         rng = np.random.default_rng((self.seed, number))
-        hu, labels = draw_sample(self._draw_body(number, rng), self.grid, rng)
+        body = self._draw_body(number, rng)
+        hu, labels = draw_sample(body, self.grid, rng, self.sources.inside_share)
         return torch.from_numpy(hu)[None], torch.from_numpy(labels)
 
     def _draw_body(self, number: int, rng: np.random.Generator) -> Body:
@@ -97,7 +104,7 @@ class SampleStream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         rng = np.random.default_rng((self.seed, 1_000_003, which))
         folder = self.sources.folder
         if kind == "phantom" or folder is None:
-            return phantom_body(rng)
+            return phantom_body(rng, self.sources.phantom_mm)
         if kind == "atlas":
             atlas = folder / "atlas"
             return atlas_body(atlas / "labels.nrrd", atlas / "names.ctbl", rng)

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +26,7 @@ from napari_liverseg.synthesis.sample import PatchGrid
 from napari_liverseg.training.loss import liver_tumour_loss
 from napari_liverseg.training.sampler import SampleStream, Sources
 
-PATCH, SPACING_MM, BATCH = (80, 96, 112), (3.0, 3.0, 3.0), 2
-VERSION = "1.0.0"
+PATCH, BATCH = (80, 96, 112), 2
 WARM_UP_STEPS, CLIP, EMA_DECAY = 100, 5.0, 0.998
 CHECKPOINT_EVERY = 50
 MOST_SKIPPED = 20
@@ -35,8 +35,41 @@ MOST_SKIPPED = 20
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What one of the starter's two networks is made for.
+
+    Parameters
+    ----------
+    name, title, version : str
+        Of the model that training makes.
+    voxel_mm : float
+        Edge of the network's voxels.
+    phantom_mm, inside_share : float
+        See `Sources`.
+    """
+
+    name: str
+    title: str
+    version: str
+    voxel_mm: float
+    phantom_mm: float
+    inside_share: float
+
+    @property
+    def grid(self) -> PatchGrid:
+        """The samples it learns from."""
+        return PatchGrid(PATCH, (self.voxel_mm, self.voxel_mm, self.voxel_mm))
+
+
+STAGES = {
+    "coarse": Stage("starter", "Starter model", "1.0.0", 3.0, 3.0, 0.0),
+    "fine": Stage("starter-fine", "Starter model, fine", "1.0.0", 1.5, 2.0, 0.8),
+}
+
+
 def starter_spec(
-    steps: int, *, with_scan: bool, start: ModelSpec | None = None
+    stage: Stage, steps: int, *, with_scan: bool, start: ModelSpec | None = None
 ) -> ModelSpec:
     """Return the spec of the model that `train` makes, before its hash is known."""
     before = f"; begun from {start.name} {start.version}" if start else ""
@@ -46,15 +79,15 @@ def starter_spec(
         "deformed and recoloured, and "
     )
     return ModelSpec(
-        name="starter",
-        title="Starter model",
+        name=stage.name,
+        title=stage.title,
         notice=(
             "trained on synthetic and public sample data, not for clinical use"
             if with_scan
             else "trained on synthetic data, not for clinical use"
         ),
-        version=VERSION,
-        spacing_mm=SPACING_MM,
+        version=stage.version,
+        spacing_mm=stage.grid.spacing_mm,
         patch=PATCH,
         overlap=0.5,
         network=NetworkSpec(),
@@ -67,6 +100,26 @@ def starter_spec(
     )
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run takes; the learning rate ends at 0 there.
+
+    Parameters
+    ----------
+    steps : int
+        Optimiser steps.
+    minutes : float or None
+        Ends the run by the clock instead; time in which it was interrupted does
+        not count.
+    peak_rate : float
+        Highest learning rate, after the warm-up.
+    """
+
+    steps: int
+    minutes: float | None = None
+    peak_rate: float = 1.5e-3
+
+
 class Run:
     """One training run: network, its running average, optimiser and step.
 
@@ -74,14 +127,11 @@ class Run:
     ----------
     out : Path
         Folder of the checkpoint and the loss curve.
-    steps : int
-        Length of the whole run; the learning rate ends at 0 there.
+    schedule : Schedule
     device : str
         As torch names it.
     seed : int
         Of the network's first weights and of the samples.
-    peak_rate : float
-        Highest learning rate, after the warm-up.
     bf16 : bool or None
         Whether the network runs in bfloat16: about twice as fast where the
         device has it (None asks the device), but on CPUs no two runs are alike
@@ -91,15 +141,14 @@ class Run:
     def __init__(
         self,
         out: Path,
-        steps: int,
+        schedule: Schedule,
         device: str,
         *,
         seed: int = 7,
-        peak_rate: float = 1.5e-3,
         bf16: bool | None = None,
     ) -> None:
-        self.out, self.steps, self.device = out, steps, device
-        self.seed, self.peak_rate = seed, peak_rate
+        self.out, self.schedule, self.device, self.seed = out, schedule, device, seed
+        self.seconds_before, self._started = 0.0, time.monotonic()
         self.bf16 = multiplies_bf16(device) if bf16 is None else bf16
         self.step = self.skipped = 0
         set_determinism(seed)
@@ -109,8 +158,20 @@ class Run:
         self.average = build_network(NetworkSpec()).to(device)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=peak_rate, weight_decay=1e-4
+            self.network.parameters(), lr=schedule.peak_rate, weight_decay=1e-4
         )
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, without interruptions."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    @property
+    def done(self) -> float:
+        """Share of the run that is behind it; at least 1 when it is over."""
+        if self.schedule.minutes is not None:
+            return self.seconds / (60 * self.schedule.minutes)
+        return self.step / self.schedule.steps if self.schedule.steps else 1.0
 
     @property
     def checkpoint(self) -> Path:
@@ -158,6 +219,7 @@ class Run:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "seconds": self.seconds,
         }
         temporary = self.checkpoint.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -177,15 +239,13 @@ class Run:
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = int(state["step"])
+            self.seconds_before = float(state.get("seconds", 0.0))
+            self._started = time.monotonic()
 
     def _rate(self) -> float:
         warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
-        return (
-            self.peak_rate
-            * warm
-            * 0.5
-            * (1 + math.cos(math.pi * self.step / self.steps))
-        )
+        falling = 0.5 * (1 + math.cos(math.pi * min(self.done, 1)))
+        return self.schedule.peak_rate * warm * falling
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -199,8 +259,10 @@ class Run:
             mean.lerp_(new, 1 - keep)
 
 
-def train(run: Run, sources: Sources, start: ModelSpec | None = None) -> Path:
-    """Train the starter network and save it as a model folder.
+def train(
+    run: Run, stage: Stage, data: Path | None = None, start: ModelSpec | None = None
+) -> Path:
+    """Train one of the starter's networks and save it as a model folder.
 
     A run that was interrupted goes on from its last checkpoint; a new one
     begins with the weights of `start`, where that is given.
@@ -208,33 +270,39 @@ def train(run: Run, sources: Sources, start: ModelSpec | None = None) -> Path:
     Returns
     -------
     Path
-        The model folder, ``out/starter``.
+        The model folder, in `Run.out`, of the stage's name.
     """
     if start:
         run.start_from(start)
     run.resume()
-    grid, left = PatchGrid(PATCH, SPACING_MM), max(run.steps - run.step, 0)
-    stream = SampleStream(sources, grid, run.seed, run.step * BATCH, left * BATCH)
+    sources = Sources(
+        data, phantom_mm=stage.phantom_mm, inside_share=stage.inside_share
+    )
+    left = max(run.schedule.steps - run.step, 0)
+    stream = SampleStream(sources, stage.grid, run.seed, run.step * BATCH, left * BATCH)
     loader = DataLoader(stream, BATCH, num_workers=1, prefetch_factor=4)
     run.out.mkdir(parents=True, exist_ok=True)
     with (run.out / "curve.csv").open("a", buffering=1, newline="") as file:
         _learn_all(run, loader, csv.writer(file))
-    folder = run.out / "starter"
-    spec = starter_spec(run.steps, with_scan=sources.folder is not None, start=start)
+    folder = run.out / stage.name
+    spec = starter_spec(stage, run.step, with_scan=data is not None, start=start)
     save_model(run.average, spec, folder)
     return folder
 
 
 def _learn_all(run: Run, loader: DataLoader[Any], curve: Any) -> None:
     """Take every batch; keep a checkpoint and a line of the curve now and then."""
-    started, recent = time.monotonic(), deque[float](maxlen=CHECKPOINT_EVERY)
+    recent = deque[float](maxlen=CHECKPOINT_EVERY)
     for hu, labels in loader:
         recent.append(run.learn(hu, labels))
-        if run.step % CHECKPOINT_EVERY == 0 or run.step == run.steps:
+        is_over = run.done >= 1
+        if run.step % CHECKPOINT_EVERY == 0 or is_over:
             run.save()
-            loss, seconds = nanmean(recent), time.monotonic() - started
-            curve.writerow([run.step, f"{loss:.4f}", f"{seconds:.0f}"])
-            _log.info("step %d of %d, loss %.3f", run.step, run.steps, loss)
+            loss = nanmean(recent)
+            curve.writerow([run.step, f"{loss:.4f}", f"{run.seconds:.0f}"])
+            _log.info("step %d, %.0f %%, loss %.3f", run.step, 100 * run.done, loss)
+        if is_over:
+            return
 
 
 def main(  # noqa: PLR0913 - one option each
@@ -245,7 +313,13 @@ def main(  # noqa: PLR0913 - one option each
             help="Folder with abdomen-3mm/ and atlas/; phantoms alone without."
         ),
     ] = None,
+    stage: Annotated[
+        str, typer.Option(help="coarse (3 mm) or fine (1.5 mm).")
+    ] = "coarse",
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 5900,
+    minutes: Annotated[
+        float | None, typer.Option(help="Ends the run by the clock, not by steps.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of network, phantoms and samples.")] = 7,
     start: Annotated[
@@ -259,12 +333,13 @@ def main(  # noqa: PLR0913 - one option each
 ) -> None:
     """Train the starter model, or go on with an interrupted training."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    run = Run(out, steps, device, seed=seed, peak_rate=peak_rate, bf16=bf16)
+    schedule = Schedule(steps, minutes, peak_rate)
+    run = Run(out, schedule, device, seed=seed, bf16=bf16)
     first = find_model(start) if start else None
     if first is not None and not isinstance(first, ModelSpec):
         found = f"The model '{first.name}' is of another kind than is trained here."
         raise ModelError(found, "Begin with a model that this program trained.")
-    _log.info("model written to %s", train(run, Sources(data), first))
+    _log.info("model written to %s", train(run, STAGES[stage], data, first))
 
 
 if __name__ == "__main__":
