@@ -100,6 +100,7 @@ def test_a_run_by_the_clock_counts_the_time_before_an_interruption(small, tmp_pa
     later.resume()
     assert 0.5 <= later.done < 0.6
     later.seconds_before = 3600.0
+    later.save()
     folder = starter.train(later, COARSE)
     # What was done is checked after each step: one is taken, none more.
     assert find_model(str(folder)).training_data.count("(2 drawn images") == 1
