@@ -75,7 +75,7 @@ def test_names_that_mean_a_tumour_of_the_liver(name):
 )
 def test_names_that_mean_neither(name):
     assert recognise(_numbered("background", "liver", name)) == Channels((1,), ())
-    with pytest.raises(ModelError, match=r"called liver|but no liver"):
+    with pytest.raises(ModelError, match=r"called liver|unnamed organ"):
         recognise(_numbered("background", name))
 
 
@@ -107,10 +107,14 @@ def test_a_nameless_tumour_beside_another_organ_is_refused():
     assert recognise(beside).tumour == (2,)
 
 
-def test_a_model_of_tumours_alone_is_refused_in_its_own_words():
-    with pytest.raises(ModelError, match="tumours but no liver") as refusal:
-        recognise(_numbered("background", "liver_lesions"))
-    assert "liver_lesions" in refusal.value.next_step
+def test_a_model_of_tumours_alone_counts_where_they_are_said_to_be_the_livers():
+    assert recognise(_numbered("background", "liver_lesions")) == Channels((), (1,))
+    with pytest.raises(ModelError, match="unnamed organ: background, tumor"):
+        recognise(_numbered("background", "tumor"))
+    names = _numbered("background", "vessel", "tumor")
+    assert choose(names, [], ["tumor"]) == Channels((), (2,))
+    with pytest.raises(ModelError, match="no channel"):
+        choose(names, [])
 
 
 def test_a_refusal_lists_names_but_not_a_hundred():
@@ -124,7 +128,7 @@ def test_a_user_names_channels_by_the_makers_names():
     names = _numbered("background", "Leber", "Herd", "Milz")
     assert choose(names, ["Leber"], ["Herd"]) == Channels((1,), (2,))
     assert choose(names, ["Leber"]).tumour == ()
-    for liver, tumour in ([["leber"], []], [[], ["Herd"]], [["Leber"], ["Leber"]]):
+    for liver, tumour in ([["leber"], []], [[], []], [["Leber"], ["Leber"]]):
         with pytest.raises(ModelError) as refusal:
             choose(names, liver, tumour)
         assert "Herd" in refusal.value.next_step

@@ -13,7 +13,7 @@ from napari_liverseg.inference.body import body_box
 from napari_liverseg.inference.native_grid import (
     LOWEST_THRESHOLD,
     box_that_matters,
-    decide_planes,
+    settle_planes,
     to_native_grid,
 )
 from napari_liverseg.inference.prepare import Frame
@@ -236,13 +236,13 @@ def test_planes_that_are_finished_show_what_the_whole_will():
     unfinished = logits.clone()
     unfinished[:, :6] = float("nan")
     frame = _frame(logits.shape[1:], SHAPE)
-    labels, box = decide_planes(unfinished, OUTPUT, frame, 6, logits.shape[1])
+    settled = settle_planes(unfinished, OUTPUT, frame, 6, logits.shape[1])
     belief = _back(logits, SHAPE)
     full = np.zeros(SHAPE, np.uint8)
     full[belief.box] = belief.decision
-    assert box[0].start >= 7
-    np.testing.assert_array_equal(labels, full[box])
-    assert labels.any()
+    assert settled.box[0].start >= 7
+    np.testing.assert_array_equal(settled.decision, full[settled.box])
+    assert settled.decision.any()
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

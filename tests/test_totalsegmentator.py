@@ -3,13 +3,15 @@
 import pytest
 
 from napari_liverseg.models import totalsegmentator as module
+from napari_liverseg.models.store import find_model
 from napari_liverseg.models.totalsegmentator import (
     TASKS,
     discover,
     installed_tasks,
+    task_of,
     weights_folder,
 )
-from nnunet_case import DATASET, dataset, write_folder
+from nnunet_case import DATASET, dataset, plans, write_folder
 
 ORGANS = {"background": 0, "spleen": 1, "kidney_right": 2, "liver": 3}
 
@@ -69,14 +71,40 @@ def test_segments_together_are_the_liver(root, tmp_path):
     assert model.output.liver == tuple(range(1, 9))
 
 
-def test_lesions_without_a_liver_are_told_not_run(root, tmp_path):
-    name = "Dataset591_ct_liver_lesions_842subj"
-    _put(root, tmp_path, name, {"background": 0, "liver_lesions": 1}, "nnUNetTrainer")
+LESIONS = "Dataset591_ct_liver_lesions_842subj"
+
+
+def test_lesions_are_looked_for_in_the_liver_that_another_model_finds(root, tmp_path):
+    labels = {"background": 0, "liver_lesions": 1}
+    folder = _put(root, tmp_path, LESIONS, labels, "nnUNetTrainer")
     _put(
         root, tmp_path, "Dataset292_TotalSegmentator_part2", {"background": 0, "c1": 1}
     )
-    found = discover()
-    assert found.models == ()
-    (error,) = found.broken
-    assert "'liver_lesions' was left out" in error.found
-    assert "no liver" in error.found
+    (lesions,) = discover().models
+    assert (lesions.output.liver, lesions.output.tumour) == ((), (1,))
+    alone = find_model(lesions.name)
+    assert alone.finder.name == "starter"
+    assert alone.folder == folder
+    fast = TASKS[1]
+    _put(root, tmp_path, fast.dataset, ORGANS)
+    both = find_model(lesions.name)
+    assert task_of(both.finder) == fast
+    assert both.sha256 != alone.sha256
+    assert both.liver == "finder"
+    assert "in the liver of TotalSegmentator total_fast" in both.title
+    assert "not a medical device" in both.notice
+    for stage in (both.finder, both.detail):
+        assert stage.card in both.card
+
+
+def test_weights_that_were_put_elsewhere_are_known_by_their_plans(tmp_path):
+    config = "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    made = plans()
+    made["dataset_name"] = TASKS[0].dataset
+    folder = write_folder(
+        tmp_path / "any", dataset_=dataset(ORGANS), plans_=made, name=config
+    )
+    model = find_model(folder)
+    assert task_of(model) == TASKS[0]
+    assert model.input.orientation == "RAS"
+    assert "not a medical device" in model.notice

@@ -72,6 +72,7 @@ def info(
 def as_dict(model: "Model") -> dict[str, Any]:
     """Return what a model says of itself as plain values, with kind and folder."""
     from napari_liverseg.models.spec import ModelSpec
+    from napari_liverseg.models.two_stage import TwoStage
 
     if isinstance(model, ModelSpec):
         said = model.model_dump(mode="json")
@@ -87,6 +88,8 @@ def as_dict(model: "Model") -> dict[str, Any]:
             "tumour_channels": model.output.tumour,
             "sha256": model.sha256,
         }
+    if isinstance(model, TwoStage):
+        said["finder"] = model.finder.name
     return {**said, "kind": _kind(model), "folder": str(model.folder)}
 
 

@@ -52,7 +52,8 @@ def decide_plane(planes: Sequence[Floats], output: Output) -> NDArray[np.uint8]:
     than argmax. Under ``sigmoid`` regions above 0 (probability 0.5) count, the
     tumour over the liver.
     """
-    liver = _largest([planes[i] for i in output.liver])
+    nothing = np.full_like(planes[0], -np.inf)
+    liver = _largest([planes[i] for i in output.liver] or [nothing])
     rival = np.zeros_like(liver)
     if output.activation == "softmax":
         rival = _largest([planes[i] for i in _others(output)])
@@ -70,10 +71,12 @@ def decide_plane(planes: Sequence[Floats], output: Output) -> NDArray[np.uint8]:
 def believe_plane(planes: Sequence[Floats], output: Output) -> tuple[Floats, Floats]:
     """Return the probabilities of liver or tumour and of tumour, 0..1."""
     if output.activation == "sigmoid":
-        liver = _sigmoid(_largest([planes[i] for i in output.liver]))
-        if not output.tumour:
-            return liver, np.zeros_like(liver)
-        tumour = _sigmoid(_largest([planes[i] for i in output.tumour]))
+        liver, tumour = (
+            _sigmoid(_largest([planes[i] for i in known]))
+            if known
+            else np.zeros_like(planes[0])
+            for known in (output.liver, output.tumour)
+        )
         return np.maximum(liver, tumour), tumour
     first = _others(output)[0]
     total = np.ones_like(planes[first])

@@ -44,10 +44,12 @@ class Groups:
         """What the channels that are kept mean."""
         if not self.is_reduced:
             return self.output
-        first = 0 if self.output.activation == "sigmoid" else 1
-        tumour = (first + 1,) if self.output.tumour else ()
-        count = first + 1 + len(tumour)
-        return replace(self.output, channels=count, liver=(first,), tumour=tumour)
+        count = 0 if self.output.activation == "sigmoid" else 1
+        liver = (count,) if self.output.liver else ()
+        count += len(liver)
+        tumour = (count,) if self.output.tumour else ()
+        count += len(tumour)
+        return replace(self.output, channels=count, liver=liver, tumour=tumour)
 
     def reduce(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the channels that are kept, shape (kept, z, y, x)."""

@@ -104,23 +104,13 @@ def to_native_grid(
         nowhere = np.zeros((1, 1, 1), np.uint8)
         box = (slice(0, 1),) * 3
         return NativeBelief(nowhere, nowhere.copy(), nowhere.copy(), box)
-    axes = _axes(coarse, frame)
-    size = tuple(axis.native.stop - axis.native.start for axis in axes)
-    liver, tumour, decision = (np.empty(size, np.uint8) for _ in range(3))
-    for index, planes in enumerate(_planes(logits, *axes)):
-        stop_if(is_cancelled)
-        decision[index] = decide_plane(planes, output)
-        for rounded, p in zip(
-            (liver, tumour), believe_plane(planes, output), strict=True
-        ):
-            rounded[index] = p * FULL + 0.5  # cut off after the 0.5, which rounds
-    return NativeBelief(liver, tumour, decision, _box(axes))
+    return _believe(logits, output, _axes(coarse, frame), is_cancelled)
 
 
-def decide_planes(
+def settle_planes(
     logits: torch.Tensor, output: Output, frame: Frame, start: int, stop: int
-) -> tuple[NDArray[np.uint8], Box] | None:
-    """Return the decision on the slices of the CT that some finished planes settle.
+) -> NativeBelief | None:
+    """Return what is believed of the CT's slices that some finished planes settle.
 
     Parameters
     ----------
@@ -131,10 +121,8 @@ def decide_planes(
 
     Returns
     -------
-    labels : ndarray of uint8
-        0 background, 1 liver, 2 tumour, not cleaned.
-    box : tuple of slice
-        Where they lie in the CT; None is returned when there is nothing to show.
+    NativeBelief or None
+        None when there is nothing to show.
     """
     inside = liver_or_tumour(logits[:, start:stop], output) >= LOWEST_THRESHOLD
     found = bounding_box(inside, margin=1)
@@ -144,8 +132,7 @@ def decide_planes(
     settled = z.within(start, stop)
     if settled is None:
         return None
-    labels = [decide_plane(p, output) for p in _planes(logits, settled, y, x)]
-    return np.stack(labels), _box((settled, y, x))
+    return _believe(logits, output, (settled, y, x), never_cancelled)
 
 
 def box_that_matters(liver: Floats, *, largest_only: bool) -> Box | None:
@@ -250,6 +237,25 @@ def _axis(part: slice, kept: slice, operator: torch.Tensor, native: slice) -> _A
     first, last = int(used[0]), int(used[-1]) + 1
     where = slice(native.start + start, native.start + stop)
     return _Axis(inside[:, first:last], slice(first, last), where)
+
+
+def _believe(
+    logits: torch.Tensor,
+    output: Output,
+    axes: tuple[_Axis, _Axis, _Axis],
+    is_cancelled: IsCancelled,
+) -> NativeBelief:
+    """Interpolate logits slice by slice, decide, and round probabilities."""
+    size = tuple(axis.native.stop - axis.native.start for axis in axes)
+    liver, tumour, decision = (np.empty(size, np.uint8) for _ in range(3))
+    for index, planes in enumerate(_planes(logits, *axes)):
+        stop_if(is_cancelled)
+        decision[index] = decide_plane(planes, output)
+        for rounded, p in zip(
+            (liver, tumour), believe_plane(planes, output), strict=True
+        ):
+            rounded[index] = p * FULL + 0.5  # cut off after the 0.5, which rounds
+    return NativeBelief(liver, tumour, decision, _box(axes))
 
 
 def _box(axes: tuple[_Axis, _Axis, _Axis]) -> Box:

@@ -10,7 +10,9 @@ import torch
 
 from napari_liverseg.core.box import bounding_box
 from napari_liverseg.inference.fallback import first_that_fits
+from napari_liverseg.inference.finished_slices import publisher
 from napari_liverseg.inference.groups import Groups
+from napari_liverseg.inference.joining import FirstStage, join
 from napari_liverseg.inference.look import (
     LEAST_LIVER_ML,
     LIVER_MARGIN_MM,
@@ -23,7 +25,6 @@ from napari_liverseg.inference.look import (
 )
 from napari_liverseg.inference.native_grid import (
     NativeBelief,
-    decide_planes,
     to_native_grid,
 )
 from napari_liverseg.inference.options import Listener
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
     from napari_liverseg.core.probabilities import Look
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
-    from napari_liverseg.inference.options import OnPartial, RunOptions
+    from napari_liverseg.inference.options import RunOptions
     from napari_liverseg.inference.predictor import Predictor
     from napari_liverseg.inference.prepare import Prepared
-    from napari_liverseg.inference.windows import OnPlanes, Step
+    from napari_liverseg.inference.windows import Step
 
 NOBODY = Listener()
 
@@ -105,16 +106,21 @@ def run_pipeline(
 ) -> Outcome:
     """Return what a model believes of a CT, see `Predictor.predict`."""
     model, groups = predictor.model, Groups(predictor.model.output)
+    stages = predictor.stages
     with torch.inference_mode():
+        first = _first_pass(predictor, volume, options, on_progress, is_cancelled)
+        if stages and first and not first.belief.decision.any():
+            return first
         prepared = prepare(volume, model.input, is_cancelled)
-        view = _view(predictor, volume, prepared, options, on_progress, is_cancelled)
+        view = _view(predictor, volume, prepared, options, first, is_cancelled)
         image, frame = view.prepared.image, view.prepared.frame
         focus = _focus(options.focus, view.prepared)
         sweep = Sweep(image, model.windows, groups, region=view.region, focus=focus)
         mirror = model.windows.mirror_axes if options.mirror else ()
+        both = FirstStage(first.belief, stages.liver) if stages and first else None
         plan = _plan(predictor, sweep, mirror, volume, listener)
         recipe = _recipe(predictor, sweep, plan, options, is_cancelled)
-        publish = _publisher(listener.on_partial, view.prepared, groups)
+        publish = publisher(listener.on_partial, view.prepared, groups, both)
         tally = Tally(on_progress, is_cancelled)
         tally.start(sweep.count)
 
@@ -130,9 +136,11 @@ def run_pipeline(
             frame.to_volume_axes(logits),
             groups.kept,
             frame,
-            largest_only=model.post_processing.largest_component,
+            largest_only=model.post_processing.largest_component and not stages,
             is_cancelled=is_cancelled,
         )
+        if both is not None:
+            belief = join(both.finder, belief, both.liver)
     return Outcome(
         belief=belief,
         step=step,
@@ -187,52 +195,57 @@ def _cut_note(belief: NativeBelief, view: _View, volume: CTVolume) -> tuple[str,
     return ()
 
 
+def _first_pass(
+    predictor: Predictor,
+    volume: CTVolume,
+    options: RunOptions,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> Outcome | None:
+    """Return what the model that finds the liver came to, where there is one."""
+    if predictor.stages is None and options.look != "liver":
+        return None
+    if predictor.coarse is None:
+        return None
+
+    def tell(done: int, total: int, text: str) -> None:
+        on_progress(0, 1, text.replace("Segmenting", "Looking for the liver"))
+
+    wanted = replace(options, focus=None, mirror=False)
+    return run_pipeline(predictor.coarse, volume, wanted, tell, is_cancelled)
+
+
 def _view(
     predictor: Predictor,
     volume: CTVolume,
     prepared: Prepared,
     options: RunOptions,
-    on_progress: OnProgress,
+    first: Outcome | None,
     is_cancelled: IsCancelled,
 ) -> _View:
-    """Return where to look; a coarse pass is run where one pays."""
+    """Return where to look, after a first pass where one pays."""
     if options.look == "everywhere":
         return _View(prepared, "everywhere")
-    coarse = predictor.coarse if options.look == "liver" else None
-    if coarse is None:
+    if options.look == "body" or first is None:
         body = body_mask(volume, is_cancelled)
         shape = volume.geometry.shape
         return _View(prepared, "body", mask_on_image(body, prepared.frame, shape))
-    box = _find_liver(coarse, volume, options, on_progress, is_cancelled)
-    if box is None:
+    box = _liver_box(first.belief, volume, 0.0 if predictor.stages else LEAST_LIVER_ML)
+    inside = bounding_box(box_on_image(box, prepared.frame)) if box else None
+    if inside is None:  # no liver, or the model's own crop has left it out
         return _View(prepared, "everywhere", notes=(NO_COARSE_LIVER,))
     patch = predictor.model.windows.patch
-    inside = bounding_box(box_on_image(box, prepared.frame))
-    if inside is None:  # the model's own crop has left the liver out
-        return _View(prepared, "everywhere", notes=(NO_COARSE_LIVER,))
     part = prepared.cut(at_least(inside, patch, prepared.image.shape))
     return _View(part, "liver", box=box)
 
 
-def _find_liver(
-    coarse: Predictor,
-    volume: CTVolume,
-    options: RunOptions,
-    on_progress: OnProgress,
-    is_cancelled: IsCancelled,
-) -> Box | None:
-    """Return the box of the liver that a coarse model finds, with its margin."""
-
-    def tell(done: int, total: int, text: str) -> None:
-        on_progress(0, 1, text.replace("Segmenting", "Looking for the liver"))
-
-    wanted = replace(options, look="body", focus=None, mirror=False)
-    found = run_pipeline(coarse, volume, wanted, tell, is_cancelled).belief
+def _liver_box(found: NativeBelief, volume: CTVolume, least_ml: float) -> Box | None:
+    """Return the box of a liver with its margin, None where there is too little."""
     liver_ml = np.count_nonzero(found.decision) * volume.geometry.voxel_ml
-    box = found.liver_box
-    if box is None or liver_ml < LEAST_LIVER_ML:
+    if found.liver_box is None or liver_ml < least_ml:
         return None
-    return widen(box, volume.geometry.spacing_mm, volume.geometry.shape)
+    shape = volume.geometry.shape
+    return widen(found.liver_box, volume.geometry.spacing_mm, shape)
 
 
 def _focus(focus: int | None, prepared: Prepared) -> float | None:
@@ -244,28 +257,3 @@ def _focus(focus: int | None, prepared: Prepared) -> float | None:
     ratio = frame.grid_shape[0] / (native.stop - native.start)
     plane = (focus + 0.5 - native.start) * ratio - kept.start
     return float(kept.stop - kept.start - plane if frame.flips[0] else plane)
-
-
-def _publisher(
-    on_partial: OnPartial | None, prepared: Prepared, groups: Groups
-) -> OnPlanes | None:
-    """Return what tells of finished planes, in labels on the CT's grid."""
-    frame = prepared.frame
-    if on_partial is None or frame.axes[0] != 0:
-        return None
-    count = prepared.image.shape[0]
-    is_final = np.zeros(count, np.bool_)
-
-    def publish(logits: torch.Tensor, start: int, stop: int) -> None:
-        is_final[start:stop] = True
-        # One plane more on each side, so that slices between slabs are settled.
-        first = start - int(start > 0 and is_final[start - 1])
-        last = stop + int(stop < count and is_final[stop])
-        if frame.flips[0]:
-            first, last = count - last, count - first
-        turned = frame.to_volume_axes(logits)
-        settled = decide_planes(turned, groups.kept, frame, first, last)
-        if settled is not None:
-            on_partial(*settled)
-
-    return publish

@@ -15,6 +15,7 @@ from napari_liverseg.core.progress import (
 from napari_liverseg.inference.devices import resolve
 from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.models.store import coarse_model
+from napari_liverseg.models.two_stage import TwoStage
 
 if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
@@ -55,11 +56,21 @@ class Predictor:
         """Return the device with the memory that is free on it now."""
         return resolve(self.device.name)
 
+    @property
+    def stages(self) -> TwoStage | None:
+        """The model, where it has two stages; this one runs the second."""
+        return self.model if isinstance(self.model, TwoStage) else None
+
     @cached_property
     def coarse(self) -> Predictor | None:
-        """A cheap model that finds the liver for this one; None where none pays."""
+        """What finds the liver for this one: its first stage, or a cheap model.
+
+        None where no such pass pays.
+        """
         from napari_liverseg.inference.look import COARSE_MM
 
+        if self.stages is not None:
+            return Predictor(self.stages.finder, self.device.name)
         spacing = self.model.input.spacing_mm
         if spacing is not None and min(spacing) >= COARSE_MM:
             return None

@@ -55,7 +55,8 @@ class Channels:
     Parameters
     ----------
     liver, tumour : tuple of int
-        Rising. Liver may be with or without its tumours.
+        Rising. Liver may be with or without its tumours; there is none where a
+        model knows tumours of the liver alone.
     """
 
     liver: tuple[int, ...]
@@ -73,8 +74,8 @@ def recognise(names: Mapping[int, str]) -> Channels:
     Raises
     ------
     ModelError
-        When no name means liver, only some of its segments are there, or a
-        tumour may be that of another organ.
+        When no name means liver or its tumours, only some of its segments are
+        there, or a tumour may be that of another organ.
     """
     words = {channel: words_of(name) for channel, name in names.items()}
     liver = {c for c, w in words.items() if _is_liver(w)}
@@ -82,6 +83,9 @@ def recognise(names: Mapping[int, str]) -> Channels:
     segments = {c: n for c, w in words.items() if (n := _segment(w)) is not None}
     if not liver and set(segments.values()) >= EVERY_SEGMENT:
         liver = set(segments)
+    of_liver = tuple(c for c in sorted(tumour) if words[c] & LIVER)
+    if not liver and of_liver:
+        return Channels((), of_liver)
     if not liver:
         raise _no_liver(names, tumour)
     bare = [c for c in sorted(tumour) if not words[c] & LIVER]
@@ -106,11 +110,11 @@ def choose(
     Raises
     ------
     ModelError
-        When a name is not there, is named twice, or none is liver.
+        When a name is not there, is named twice, or none is named.
     """
     found = Channels(_numbers(names, liver), _numbers(names, tumour))
-    if not found.liver:
-        nothing = "The mapping names no channel that is liver."
+    if not found.liver and not found.tumour:
+        nothing = "The mapping names no channel that is liver or its tumours."
         raise ModelError(nothing, _choice_of(names))
     if set(found.liver) & set(found.tumour):
         doubled = "The mapping names a channel as liver and as tumour."
@@ -171,8 +175,9 @@ def _numbers(names: Mapping[int, str], wanted: Iterable[str]) -> tuple[int, ...]
 
 def _no_liver(names: Mapping[int, str], tumour: set[int]) -> ModelError:
     if tumour:
-        found = "The model finds tumours but no liver, so it cannot be run by itself."
-        return ModelError(found, f"It knows: {_listed(names)}.")
+        found = f"The model finds tumours of an unnamed organ: {_listed(names)}."
+        step = "If they are the liver's, name them as 'tumour' in liverseg.json."
+        return ModelError(found, step)
     found = f"None of the model's channels is called liver: {_listed(names)}."
     return ModelError(found, "If one of them is the liver, name it in liverseg.json.")
 

@@ -106,7 +106,8 @@ class Output:
     ----------
     channels : int
     liver : tuple of int
-        Channels that are liver, be it without its tumours.
+        Channels that are liver, be it without its tumours; empty where the model
+        knows tumours alone, see `two_stage`.
     tumour : tuple of int
         Channels that are liver tumour; empty where the model knows none.
     activation : {'softmax', 'sigmoid'}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.bundle_config import METADATA_FILE
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE
+from napari_liverseg.models.two_stage import TWO_STAGE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,12 +70,19 @@ BUNDLE = Kind(
 NNUNET = Kind(
     "nnU-Net",
     ("plans.json", "dataset.json"),
-    "napari_liverseg.models.nnunet_folder",
-    "read_nnunet",
+    "napari_liverseg.models.totalsegmentator",  # it knows some of them by name
+    "read_folder",
     named_folder=True,  # trainer, plans and configuration
 )
 
-KINDS = (OWN, BUNDLE, NNUNET)
+TWO_STAGE = Kind(
+    "two-stage",
+    (TWO_STAGE_FILE,),
+    "napari_liverseg.models.two_stage",
+    "read_two_stage",
+)
+
+KINDS = (OWN, BUNDLE, NNUNET, TWO_STAGE)
 
 DEPTH = 2
 """Folders around a model, as zips and nnU-Net put them."""

@@ -10,6 +10,7 @@ import torch
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.origin import refuse_changed
+from napari_liverseg.models.two_stage import TwoStage
 
 if TYPE_CHECKING:
     from napari_liverseg.models.contract import Model
@@ -48,7 +49,19 @@ def prove(model: Model) -> Proof:
     MissingExtraError
         When an optional package is not installed.
     """
-    refuse_changed(model, model.sha256)
+    stages = (model.finder, model.detail) if isinstance(model, TwoStage) else (model,)
+    # The note beside weights of tumours alone knows nothing of their finder.
+    noted = next((stage for stage in stages if stage.folder == model.folder), model)
+    refuse_changed(noted, noted.sha256)
+    proofs = [_prove(stage) for stage in stages]
+    return Proof(
+        sum(proof.networks for proof in proofs),
+        sum(proof.parameters for proof in proofs),
+        sum(proof.seconds for proof in proofs),
+    )
+
+
+def _prove(model: Model) -> Proof:
     networks = model.load_networks()
     noise = torch.Generator().manual_seed(0)
     window = torch.randn((1, 1, *model.windows.patch), generator=noise)

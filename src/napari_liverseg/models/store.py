@@ -11,7 +11,8 @@ from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE
-from napari_liverseg.models.totalsegmentator import discover
+from napari_liverseg.models.totalsegmentator import WHOLE_BODY, discover, task_of
+from napari_liverseg.models.two_stage import in_liver_of, is_tumours_alone
 
 if TYPE_CHECKING:
     from napari_liverseg.models.contract import Model
@@ -72,10 +73,10 @@ def find_model(name_or_path: str | Path) -> Model:
     if path.name in (SPEC_FILE, WEIGHTS_FILE) and path.is_file():
         path = path.parent
     if wanted and path.is_dir():
-        return read_model(path)
+        return _runnable(read_model(path), found.usable)
     for parent in (bundled_folder(), user_folder()):
         if wanted and wanted in _folder_names(parent):
-            return read_model(parent / wanted)
+            return _runnable(read_model(parent / wanted), found.usable)
     raise ModelError(f"There is no model '{wanted}'.", _choices(found.usable))  # noqa: EM102
 
 
@@ -123,7 +124,33 @@ def _scan() -> _Found:
     others = discover()
     for found in others.models:
         usable.setdefault(found.name, found)
-    return _Found(tuple(usable.values()), (*broken, *others.broken))
+    runnable: list[Model] = []
+    for model in usable.values():
+        try:
+            runnable.append(_runnable(model, tuple(usable.values())))
+        except ModelError as error:
+            broken.append(error)
+    return _Found(tuple(runnable), (*broken, *others.broken))
+
+
+def _runnable(model: Model, others: tuple[Model, ...]) -> Model:
+    """Return a model as it can be run: one of tumours alone within another's liver.
+
+    Raises
+    ------
+    ModelError
+        When no model that finds the liver is there.
+    """
+    if not is_tumours_alone(model):
+        return model
+    by_name = {m.name: m for m in others if not is_tumours_alone(m)}
+    by_task = {task_of(m): m for m in by_name.values()}
+    wanted = [by_task[task] for task in WHOLE_BODY if task in by_task]
+    wanted += [by_name[STARTER]] if STARTER in by_name else []
+    if not wanted:
+        found = f"The model '{model.name}' finds tumours but no liver to look in."
+        raise ModelError(found, "Add a model that finds the liver.")
+    return in_liver_of(wanted[0], model)
 
 
 def _folder_names(parent: Path) -> list[str]:

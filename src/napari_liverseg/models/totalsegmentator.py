@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import ModelError
-from napari_liverseg.models.nnunet_folder import Origin, is_nnunet, read_nnunet
+from napari_liverseg.models.nnunet_folder import (
+    NnUNetModel,
+    Origin,
+    is_nnunet,
+    read_nnunet,
+)
 
 if TYPE_CHECKING:
-    from napari_liverseg.models.nnunet_folder import NnUNetModel
+    from napari_liverseg.models.contract import Model
 
 WEIGHTS_VARIABLE = "TOTALSEG_WEIGHTS_PATH"
 HOME_VARIABLE = "TOTALSEG_HOME_DIR"
@@ -35,14 +40,11 @@ class Task:
         Folder of its weights.
     title : str
         What the window calls it.
-    has_liver : bool
-        Whether it finds the liver, without which it cannot be run by itself.
     """
 
     name: str
     dataset: str
     title: str
-    has_liver: bool = True
 
 
 TASKS = (
@@ -50,10 +52,14 @@ TASKS = (
     Task("total_fast", "Dataset297_TotalSegmentator_total_3mm_1559subj", "liver, 3 mm"),
     Task("total_6mm", "Dataset298_TotalSegmentator_total_6mm_1559subj", "liver, 6 mm"),
     Task("liver_segments", "Dataset570_ct_liver_segments", "liver from its segments"),
-    Task("liver_lesions", "Dataset591_ct_liver_lesions_842subj", "lesions", False),
-    Task("liver_vessels", "Dataset008_HepaticVessel", "vessels and tumour", False),
+    Task("liver_lesions", "Dataset591_ct_liver_lesions_842subj", "lesions"),
+    Task("liver_vessels", "Dataset008_HepaticVessel", "vessels and tumour"),
 )
 """What is known; other datasets in the folder are no business of ours."""
+
+
+WHOLE_BODY = tuple(task for task in TASKS if task.name.startswith("total"))
+"""What finds the liver for weights of tumours alone, the finest first."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,24 @@ def installed_tasks() -> tuple[Task, ...]:
     """Return the known tasks whose weights lie on this disk."""
     root = weights_folder()
     return tuple(task for task in TASKS if (root / task.dataset).is_dir())
+
+
+def task_of(model: Model) -> Task | None:
+    """Return the task whose weights a model is, wherever they lie."""
+    if not isinstance(model, NnUNetModel):
+        return None
+    names = {model.plans.dataset, model.folder.parent.name}
+    return next((task for task in TASKS if task.dataset in names), None)
+
+
+def read_folder(folder: Path) -> NnUNetModel:
+    """Return an nnU-Net, with what is known of it where it is one of these tasks.
+
+    See `read_nnunet` for the errors raised.
+    """
+    model = read_nnunet(folder)
+    task = task_of(model)
+    return model if task is None else read_nnunet(folder, origin=_origin(task))
 
 
 def discover() -> Discovered:

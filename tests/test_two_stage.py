@@ -1,0 +1,214 @@
+"""Two models as one: what they say together, how they run, and which are refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_liverseg.core.errors import CancelledError, ModelError
+from napari_liverseg.core.geometry import Geometry, Reorientation
+from napari_liverseg.core.volume import CTVolume
+from napari_liverseg.inference.decision import decide
+from napari_liverseg.inference.joining import join, join_slices
+from napari_liverseg.inference.native_grid import NativeBelief
+from napari_liverseg.inference.options import Listener, RunOptions
+from napari_liverseg.inference.predictor import NO_LIVER, Predictor
+from napari_liverseg.models.kinds import read_model
+from napari_liverseg.models.proof import prove
+from napari_liverseg.models.two_stage import TwoStage, in_liver_of, read_two_stage
+from tiny_model import write_threshold_model
+
+SHAPE, SPACING = (40, 60, 70), (3.0, 3.0, 3.0)
+LIVER = (slice(10, 30), slice(18, 40), slice(12, 44))
+TUMOUR = (slice(16, 22), slice(25, 31), slice(20, 27))
+ELSEWHERE = (slice(16, 22), slice(46, 52), slice(20, 27))
+
+
+def _volume(with_liver=True):
+    hu = np.full(SHAPE, -1000, np.int16)
+    hu[:, 8:55, 6:64] = 0
+    if with_liver:
+        hu[LIVER] = 100
+        hu[TUMOUR] = hu[ELSEWHERE] = 190
+    grid = Geometry(SHAPE, SPACING, (-100.0, 5.0, 9.0))
+    return CTVolume(hu, grid, grid, Reorientation(), "case", "0f")
+
+
+def _write(folder, liver="both", **changes):
+    """Write a finder of 6 mm and a second model of 1.5 mm that knows the tumour."""
+    write_threshold_model(
+        folder / "coarse",
+        liver_hu=(50.0, 230.0),
+        tumour_hu=(231.0, 235.0),
+        spacing_mm=(6.0, 6.0, 6.0),
+    )
+    write_threshold_model(
+        folder / "close", spacing_mm=(1.5, 3.0, 3.0), patch=(16, 24, 24)
+    )
+    said = {
+        "name": "two",
+        "title": "Two",
+        "notice": "For tests.",
+        "version": "1",
+        "finder": "coarse",
+        "detail": "close",
+        "liver": liver,
+        **changes,
+    }
+    (folder / "two-stage.json").write_text(json.dumps(said))
+    return folder
+
+
+@pytest.fixture(params=["both", "finder"])
+def model(tmp_path, request):
+    return read_model(_write(tmp_path / "two", request.param))
+
+
+def _belief(box, liver, tumour, decision):
+    shape = [side.stop - side.start for side in box]
+    parts = (np.full(shape, value, np.uint8) for value in (liver, tumour, decision))
+    return NativeBelief(*parts, box)
+
+
+def test_the_liver_is_the_mean_of_both_and_holds_the_tumour():
+    box = (slice(2, 4), slice(0, 3), slice(5, 6))
+    for first, second, inside in ((255, 0, 0), (255, 1, 1), (10, 246, 1), (9, 246, 0)):
+        found = join(_belief(box, first, 0, 1), _belief(box, second, 200, 2), "both")
+        assert found.liver.max() == (first + second) // 2
+        assert found.tumour.max() == min(200, (first + second) // 2)
+        np.testing.assert_array_equal(found.decision, 2 * inside)
+    liver = join(_belief(box, 200, 255, 2), _belief(box, 200, 90, 1), "both")
+    np.testing.assert_array_equal(liver.decision, 1)  # tumour is the second's
+
+
+def test_the_finders_liver_takes_the_tumours_of_the_second():
+    box = (slice(2, 4), slice(0, 3), slice(5, 6))
+    found = join(_belief(box, 30, 0, 0), _belief(box, 200, 200, 2), "finder")
+    np.testing.assert_array_equal(found.decision, 2)
+    np.testing.assert_array_equal(found.liver, 200)
+    found = join(_belief(box, 140, 0, 1), _belief(box, 90, 90, 0), "finder")
+    np.testing.assert_array_equal(found.decision, 1)
+    np.testing.assert_array_equal(found.liver, 140)
+
+
+def test_beliefs_in_boxes_that_differ_are_laid_where_they_belong():
+    one = _belief((slice(0, 4), slice(2, 5), slice(1, 3)), 240, 0, 1)
+    other = _belief((slice(2, 6), slice(3, 9), slice(0, 2)), 100, 0, 0)
+    found = join(one, other, "both")
+    assert found.box == (slice(0, 6), slice(2, 9), slice(0, 3))
+    expected = np.zeros((6, 9, 3), int)
+    expected[0:4, 2:5, 1:3] += 240
+    expected[2:6, 3:9, 0:2] += 100
+    np.testing.assert_array_equal(found.liver, expected[:, 2:] // 2)
+    np.testing.assert_array_equal(found.decision, expected[:, 2:] // 2 > 127)
+    part = join_slices(one, other, "both")
+    assert part.box == (slice(2, 6), slice(2, 9), slice(0, 3))
+    np.testing.assert_array_equal(part.liver, found.liver[2:])
+    apart = _belief((slice(8, 9), slice(2, 5), slice(1, 3)), 240, 0, 1)
+    assert not join_slices(apart, other, "both").decision.any()
+
+
+@pytest.mark.parametrize("look", ["liver", "body", "everywhere"])
+def test_the_second_looks_where_the_first_found_the_liver(model, look):
+    predictor = Predictor(model, "cpu")
+    found = predictor.predict(_volume(), options=RunOptions(look=look))
+    labels = decide(found).labels
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[LIVER], truth[TUMOUR] = 1, 2
+    inner = (slice(None), slice(0, 44), slice(None))
+    assert (labels[inner] == truth[inner]).mean() > 0.98
+    assert set(np.unique(labels[TUMOUR])) == {2}
+    assert not labels[ELSEWHERE].any()  # it does not touch the liver
+    assert found.run.model_sha256 == model.sha256
+    assert found.run.look == look
+
+
+def test_without_a_liver_the_second_is_not_run(model):
+    predictor = Predictor(model, "cpu")
+    windows = []
+    predictor.networks[0].register_forward_pre_hook(lambda *_: windows.append(1))
+    found = predictor.predict(_volume(with_liver=False))
+    assert found.run.notes == (NO_LIVER,)
+    assert not decide(found).labels.any()
+    assert windows == []
+    assert found.run.model_sha256 == model.sha256
+
+
+def test_slices_that_are_shown_early_are_those_of_both(model):
+    shown = np.full(SHAPE, 9, np.uint8)
+
+    def show(labels, box):
+        shown[box] = labels
+
+    listener = Listener(on_partial=show)
+    found = Predictor(model, "cpu").predict(_volume(), listener=listener)
+    final = np.zeros(SHAPE, np.uint8)
+    final[found.box] = found.decision
+    seen = shown != 9
+    assert seen[LIVER].mean() > 0.9
+    np.testing.assert_array_equal(shown[seen], final[seen])
+
+
+def test_it_stops_in_either_stage(model):
+    predictor = Predictor(model, "cpu")
+    texts = []
+
+    def note(done, total, text):
+        texts.append(text)
+
+    for part in ("Looking for the liver", "Segmenting"):
+        texts.clear()
+        with pytest.raises(CancelledError):
+            predictor.predict(
+                _volume(), note, lambda part=part: any(part in t for t in texts)
+            )
+        assert any(part in text for text in texts)
+
+
+def test_both_models_are_proven_and_named(model, tmp_path):
+    proof = prove(model)
+    assert proof.networks == 2
+    assert "Finds the liver:" in model.card
+    assert model.detail.card in model.card
+    assert isinstance(model, TwoStage)
+    assert model.finder.name == "coarse"
+    other = in_liver_of(model.finder, model.detail)
+    assert (other.name, other.folder) == ("close", model.detail.folder)
+
+
+def test_its_parts_may_lie_beside_it(tmp_path):
+    folder = _write(tmp_path / "two")
+    (folder / "coarse").rename(tmp_path / "coarse")
+    assert read_two_stage(folder).finder.folder == tmp_path / "coarse"
+
+
+def _nested(folder):
+    _write(folder / "close2")
+    return {"detail": "close2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"detail": "../close"}, "detail"),
+        ({"detail": "/etc"}, "detail"),
+        ({"finder": "nobody"}, "neither in it nor beside"),
+        ({"liver": "neither"}, "liver"),
+        ({"more": 1}, "more"),
+        ({"name": "No Name"}, "name"),
+        (_nested, "two stages itself"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path, change, reason):
+    folder = tmp_path / "two"
+    folder.mkdir()
+    change = change(folder) if callable(change) else change
+    with pytest.raises(ModelError, match=reason):
+        read_model(_write(folder, **change))
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    folder = _write(tmp_path / "two")
+    (folder / "two-stage.json").write_text("[" * 10_000)
+    with pytest.raises(ModelError, match="not JSON"):
+        read_model(folder)
