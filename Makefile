@@ -31,6 +31,7 @@ lint: $(READY) ## style, types, import contracts, manifest, spelling
 
 bench: $(READY) ## speed, as ratios with a correctness gate
 	$(SCREEN) $(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.memory
 
 evaluate: $(READY) ## the starter model on phantoms of unseen seeds; DATA=folder adds a public CT
 	$(BIN)/python -m benchmarks.starter $(if $(DATA),--data $(DATA))

@@ -40,7 +40,7 @@ def main() -> None:
             continue
         for row in module.main():
             print(row, flush=True)
-            rows[row.id] = {**row.as_dict(), **_machine()}
+            rows[row.id] = {**row.as_dict(), **machine()}
             kept = dict(sorted(rows.items(), key=lambda item: int(item[0][1:])))
             RESULT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
@@ -49,7 +49,8 @@ def _earlier() -> dict[str, Any]:
     return json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
+    """Return processor and versions."""
     has = torch.cpu.get_capabilities()
     flags = [f for f in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if has.get(f)]
     return {

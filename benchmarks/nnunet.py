@@ -134,31 +134,41 @@ def _predictor(folder: Path, path: Path) -> tuple[object, object, object]:
     return predictor, properties, np.asarray(array)
 
 
-def _way_back() -> Row:
-    from nnunetv2.preprocessing.resampling.default_resampling import (
-        resample_data_or_seg_to_shape,
-    )
-
-    logits = _smooth_logits()
+def our_way_back(logits: torch.Tensor) -> NDArray[np.uint8]:
+    """Return the mask on the CT's grid that we make of logits."""
     whole = tuple(slice(0, n) for n in NATIVE)
     kept = tuple(slice(0, n) for n in LOGITS)
     ways = ("linear",) * 3
     frame = Frame((0, 1, 2), (False,) * 3, whole, LOGITS, kept, ways)
+    output = Output(3, (1,), (2,))
+    belief = to_native_grid(logits, output, frame, largest_only=False)
+    mask = np.zeros(NATIVE, np.uint8)
+    mask[belief.box] = belief.decision
+    return mask
+
+
+def their_way_back(logits: torch.Tensor) -> NDArray[np.uint8]:
+    """Return the mask that nnU-Net's resampling and argmax make of logits."""
+    from nnunetv2.preprocessing.resampling.default_resampling import (
+        resample_data_or_seg_to_shape,
+    )
+
+    fine = resample_data_or_seg_to_shape(
+        logits.numpy(), NATIVE, (1.0, 1.5, 1.5), (1.0, 0.8, 0.8),
+        is_seg=False, order=1, order_z=0, force_separate_z=None,
+    )  # fmt: skip
+    return np.argmax(fine, axis=0).astype(np.uint8)
+
+
+def _way_back() -> Row:
+    logits = smooth_logits()
     found: dict[str, NDArray[np.uint8]] = {}
 
     def here() -> None:
-        output = Output(3, (1,), (2,))
-        belief = to_native_grid(logits, output, frame, largest_only=False)
-        mask = np.zeros(NATIVE, np.uint8)
-        mask[belief.box] = belief.decision
-        found["ours"] = mask
+        found["ours"] = our_way_back(logits)
 
     def at_home() -> None:
-        fine = resample_data_or_seg_to_shape(
-            logits.numpy(), NATIVE, (1.0, 1.5, 1.5), (1.0, 0.8, 0.8),
-            is_seg=False, order=1, order_z=0, force_separate_z=None,
-        )  # fmt: skip
-        found["theirs"] = np.argmax(fine, axis=0).astype(np.uint8)
+        found["theirs"] = their_way_back(logits)
 
     pairs = interleave(here, at_home, REPEATS)
     a, b = found["ours"], found["theirs"]
@@ -171,7 +181,8 @@ def _way_back() -> Row:
     )  # fmt: skip
 
 
-def _smooth_logits() -> torch.Tensor:
+def smooth_logits() -> torch.Tensor:
+    """Return logits of background, a liver and a tumour, on the model's grid."""
     z, y, x = np.ogrid[tuple(slice(-1, 1, complex(0, n)) for n in LOGITS)]
     wave = 0.6 * np.sin(9 * z) * np.cos(11 * y) * np.sin(10 * x)
     liver = 8 * (0.5 - np.sqrt(z**2 / 0.9 + (y + 0.1) ** 2 + (x + 0.2) ** 2)) + wave
