@@ -125,14 +125,19 @@ class Runner:
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         if not self.recipe.is_compiled:
             return network
-        compiled = torch.compile(network, dynamic=False)
+        on_cuda = self._device.type == "cuda"
+        # On CUDA as a graph too: small networks wait for the launch of each kernel.
+        mode = "reduce-overhead" if on_cuda else None
+        compiled = torch.compile(network, dynamic=False, mode=mode)
         is_broken = False
 
         def run(windows: torch.Tensor) -> torch.Tensor:
             nonlocal is_broken
             if not is_broken:
                 try:
-                    return cast("torch.Tensor", compiled(windows))
+                    logits = cast("torch.Tensor", compiled(windows))
+                    # A graph writes its next answer over this one.
+                    return logits.clone() if on_cuda else logits
                 except RuntimeError as error:
                     # No compiler here any more: the plain network is as right.
                     if is_out_of_memory(error):
