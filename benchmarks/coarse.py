@@ -17,15 +17,12 @@ from napari_liverseg.synthesis.phantom import make_phantom
 DRAWN, DRAWN_MM = (250, 256, 256), (2.0, 1.6, 1.6)
 """Drawn at half the resolution, which saves minutes, and doubled along each axis."""
 
-FINE_MM = (1.5, 1.5, 1.5)
 CHANGE = 0.001
 
 
 def main() -> list[Row]:
     """Return B4."""
-    starter = find_model("starter")
-    fine = starter.model_copy(update={"spacing_mm": FINE_MM}).in_folder(starter.folder)
-    predictor = Predictor(fine, "cpu")
+    predictor = Predictor(find_model("starter").detail, "cpu")
     volume, truth = _case()
     masks: dict[str, np.ndarray] = {}
     box = []

@@ -235,6 +235,25 @@ def test_cleaning_equals_the_same_done_voxel_by_voxel(seed):
         np.testing.assert_array_equal(decide_in_box(p, limits), expected)
 
 
+def test_tumours_too_small_to_be_trusted_are_liver():
+    shape = (3, 20, 20)
+    liver = _block(shape, (slice(0, 3), slice(2, 18), slice(2, 18)))
+    big, small = (
+        (slice(0, 3), slice(4, 8), slice(4, 8)),
+        (slice(1, 2), 12, slice(9, 12)),
+    )
+    tumour = _block(shape, big, small)
+    p = _probabilities(liver, tumour)
+    voxel_ml = p.geometry.voxel_ml
+    labels = decide_in_box(p)
+    for smallest, kept in ((2.5, True), (3.5, False)):
+        cleaning = PostProcessing(smallest_tumour_ml=smallest * voxel_ml)
+        cleaned = decide_in_box(_probabilities(liver, tumour, cleaning=cleaning))
+        assert (cleaned[small] == (2 if kept else 1)).all()
+        assert (cleaned[big] == 2).all()
+        np.testing.assert_array_equal(cleaned > 0, labels > 0)
+
+
 def test_a_full_and_an_empty_box_are_answered():
     full = _probabilities(np.full((2, 3, 4), 255), np.full((2, 3, 4), 255))
     assert (decide_in_box(full) == 2).all()

@@ -18,7 +18,7 @@ from dock_case import (
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.geometry import Geometry
 from napari_liverseg.core.problem import Problem
-from napari_liverseg.inference.predictor import NO_LIVER
+from napari_liverseg.inference.doubts import NO_LIVER
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.io.scan import list_series
 from napari_liverseg.ui.button import wrapped

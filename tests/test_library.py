@@ -56,7 +56,7 @@ def test_a_bundle_and_an_own_model_are_added_and_found(tmp_path, home):
     assert _names(home) == ["own-net", "tiny-bundle"]
     assert store.broken_models() == ()
     names = [m.name for m in store.list_models()]
-    assert names == ["starter", "own-net", "tiny-bundle"]
+    assert names == ["starter", "starter-3mm", "own-net", "tiny-bundle"]
     assert store.find_model("tiny-bundle").load_networks()
 
 
@@ -186,7 +186,9 @@ def test_removal_names_what_goes_and_waits_for_a_yes(tmp_path, home, capsys):
     assert _names(home) == []
 
 
-@pytest.mark.parametrize("name", ["starter", "..", ".", "", "../victim", "/tmp", "x"])
+@pytest.mark.parametrize(
+    "name", ["starter", "starter-3mm", "..", ".", "", "../victim", "/tmp", "x"]
+)
 def test_nothing_outside_the_user_folder_is_removed(tmp_path, home, name, capsys):
     home.mkdir()
     victim = tmp_path / "victim"

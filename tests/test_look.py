@@ -7,6 +7,7 @@ import torch
 from napari_liverseg.core.geometry import Geometry, Reorientation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.decision import decide
+from napari_liverseg.inference.doubts import doubts
 from napari_liverseg.inference.look import (
     LIVER_MARGIN_MM,
     at_least,
@@ -91,7 +92,7 @@ def test_a_coarse_pass_that_finds_nothing_is_told_and_costs_no_liver(predictor):
         parameter.zero_()
     found, _ = _run(predictor, volume, "liver")
     assert found.run.look == "everywhere"
-    assert found.run.notes == (NO_COARSE_LIVER,)
+    assert found.run.notes == (NO_COARSE_LIVER, *doubts(found))
     assert decide(found).liver_ml > 0
 
 
@@ -103,19 +104,19 @@ def test_a_box_that_cannot_hold_the_liver_is_told(predictor, monkeypatch, too_sm
         monkeypatch.setattr("napari_liverseg.inference.pipeline.LEAST_LIVER_ML", 900.0)
         found, _ = _run(predictor, volume, "liver")
         assert found.run.look == "everywhere"
-        assert found.run.notes == (NO_COARSE_LIVER,)
+        assert found.run.notes == (NO_COARSE_LIVER, *doubts(found))
         return
     narrow = tuple(slice(side.start + 4, side.stop - 4) for side in LIVER)
     monkeypatch.setattr("napari_liverseg.inference.pipeline.widen", lambda *_: narrow)
     found, _ = _run(predictor, volume, "liver")
-    assert found.run.notes == (CUT_LIVER,)
+    assert found.run.notes == (CUT_LIVER, *doubts(found))
 
 
 def test_a_coarse_model_needs_no_coarser_one(tmp_path):
     folder = write_threshold_model(tmp_path / "own", spacing_mm=(3.0, 2.0, 2.0))
     assert Predictor(read_spec(folder), "cpu").coarse is None
     fine = write_threshold_model(tmp_path / "fine", spacing_mm=(3.0, 1.0, 1.0))
-    assert Predictor(read_spec(fine), "cpu").coarse.model.name == "starter"
+    assert Predictor(read_spec(fine), "cpu").coarse.model.name == "starter-3mm"
 
 
 @pytest.mark.parametrize("transpose", [(0, 1, 2), (2, 0, 1)])

@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 from napari_liverseg.core.data_folder import DATA_VARIABLE
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models import store
+from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.network import build_network, load_network, save_model
+from napari_liverseg.models.proof import prove
 from napari_liverseg.models.spec import (
     SPEC_FILE,
     WEIGHTS_FILE,
@@ -298,10 +300,13 @@ def test_the_user_folder_can_be_moved(monkeypatch, tmp_path):
 def test_every_bundled_model_loads():
     bundled = store.bundled_folder()
     folders = [p for p in bundled.glob("*") if p.is_dir()] if bundled.exists() else []
-    assert folders
+    assert {store.STARTER, store.QUICK} == {folder.name for folder in folders}
     for folder in folders:
-        load_network(read_spec(folder))
-        assert (folder / WEIGHTS_FILE).stat().st_size <= 20_000_000
+        model = read_model(folder)
+        assert "not for clinical use" in model.notice
+        assert prove(model).networks
+    weights = bundled.rglob(WEIGHTS_FILE)
+    assert sum(path.stat().st_size for path in weights) <= 40_000_000
 
 
 def test_listing_models_leaves_torch_out(models):

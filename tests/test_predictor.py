@@ -14,9 +14,10 @@ from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference import devices
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.devices import Device, available_devices, resolve
+from napari_liverseg.inference.doubts import NO_LIVER, doubts
 from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.inference.plan import Plan
-from napari_liverseg.inference.predictor import NO_LIVER, Predictor
+from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.windows import Step, remaining
 from napari_liverseg.models.spec import read_spec
 from tiny_model import write_random_model, write_threshold_model
@@ -79,7 +80,7 @@ def test_another_spacing_costs_only_the_outline(threshold_model):
     run = probabilities.run
     assert (run.model, run.model_version, run.device) == ("bands", "1.2", "cpu")
     assert run.model_sha256 == threshold_model.sha256
-    assert run.notes == ()
+    assert run.notes == doubts(probabilities)  # nothing else
     assert run.seconds > 0
 
 
@@ -225,6 +226,7 @@ def test_out_of_memory_goes_on_with_less_and_says_so(monkeypatch, random_model, 
     assert starved.run.notes == (
         "Memory of 'cpu' ran out: windows were run 2 at a time.",
         "Memory of 'cpu' ran out: windows were run one at a time.",
+        *clean.run.notes,
     )
     shares = [done / total for done, total, _ in told]
     assert shares == sorted(shares)

@@ -12,7 +12,7 @@ from napari_liverseg.synthesis.field import grid_axes, smooth_field
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
 from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
-from napari_liverseg.synthesis.scanner import thicken
+from napari_liverseg.synthesis.scanner import starved_band, thicken
 from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.synthesis.torso import draw_torso
@@ -216,3 +216,16 @@ def test_solid_tumours_are_denser_than_bile(liver_hu):
     assert len(darker) > 30
     assert min(darker) >= min(DARKEST_HU - liver_hu, -15.0)
     assert len({round(c) for c in darker}) > 1 or liver_hu < 40
+
+
+def test_arms_at_the_sides_darken_a_band_with_streaks_along_x():
+    axes = grid_axes((6, 120, 80), (3.0, 3.0, 3.0), (0.0, -180.0, -120.0))
+    for seed in range(5):
+        band = starved_band(axes, np.random.default_rng(seed))
+        assert band.shape == (6, 120, 80)
+        rows = band.mean(axis=(0, 2))
+        assert rows.min() < -3
+        assert abs(rows).min() < 1  # far from the band nothing changes
+        row = band[:, int(rows.argmin())]
+        # A streak changes slowly along x and from row to row.
+        assert np.abs(np.diff(row, axis=1)).mean() < np.abs(np.diff(band, axis=0)).max()

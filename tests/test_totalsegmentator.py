@@ -83,7 +83,7 @@ def test_lesions_are_looked_for_in_the_liver_that_another_model_finds(root, tmp_
     (lesions,) = discover().models
     assert (lesions.output.liver, lesions.output.tumour) == ((), (1,))
     alone = find_model(lesions.name)
-    assert alone.finder.name == "starter"
+    assert alone.finder.name == "starter-3mm"
     assert alone.folder == folder
     fast = TASKS[1]
     _put(root, tmp_path, fast.dataset, ORGANS)

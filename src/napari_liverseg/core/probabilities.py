@@ -43,10 +43,13 @@ class PostProcessing:
         Keep the largest 6-connected part of liver or tumour.
     fill_holes_cm2 : float
         Fill holes enclosed in an axial slice up to this area; 0 fills none.
+    smallest_tumour_ml : float
+        Call 6-connected tumours below this volume liver; 0 keeps all.
     """
 
     largest_component: bool = True
     fill_holes_cm2: float = 2.0
+    smallest_tumour_ml: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def decide_in_box(
     largest 6-connected part is kept. Holes enclosed in an axial slice are
     filled up to the area that the model asks for, so that the hilum, which is
     open or wide, stays; tumour claimed inside an enclosed hole counts whatever
-    the hole's size, or a tumour with a doubtful rim would be lost.
+    the hole's size, or a tumour with a doubtful rim would be lost. Tumours below
+    the smallest that the model can be trusted with become liver.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ def decide_in_box(
     kept = _clean(liver, tumour, probabilities)
     labels = kept.astype(np.uint8)
     tumour &= kept
+    _drop_small(tumour, probabilities)
     labels += tumour.view(np.uint8)
     return labels
 
@@ -105,6 +107,22 @@ def _clean(liver: Mask, tumour: Mask, probabilities: Probabilities) -> Mask:
         inside = wide.voxels()
         flat[inside] = padded_at(tumour, inside)
     return room[:, :, :-1]
+
+
+def _drop_small(tumour: Mask, probabilities: Probabilities) -> None:
+    """Clear parts of a mask that are smaller than a tumour may be, in place."""
+    smallest_ml = probabilities.post_processing.smallest_tumour_ml
+    if smallest_ml <= 0:
+        return
+    runs = find_runs(padded(tumour))
+    if runs.starts.size == 0:
+        return
+    parts, of_run = join(runs, across_slices=True)
+    voxels = np.bincount(of_run, runs.lengths, parts)
+    small = voxels * probabilities.geometry.voxel_ml < smallest_ml
+    flat, columns = tumour.reshape(-1), tumour.shape[2]
+    row, column = np.divmod(runs.select(small[of_run]).voxels(), columns + 1)
+    flat[row * columns + column] = False
 
 
 def enclosed_holes(runs: Runs, most_voxels: float) -> tuple[Runs, Runs]:

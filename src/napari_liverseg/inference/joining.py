@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from napari_liverseg.core.box import Box
     from napari_liverseg.models.two_stage import LiverFrom
 
+DETAIL_COUNTS = 2
+"""How often the second model's probability of tumour counts beside the finder's: it
+sees small lesions, the finder sees what surrounds them."""
+
 HALF = FULL // 2 + 1
 """The lowest uint8 probability above one half; a tie is background."""
 
@@ -39,9 +43,9 @@ def join(finder: NativeBelief, detail: NativeBelief, liver: LiverFrom) -> Native
     detail : NativeBelief
         Of the liver's surroundings.
     liver : {'both', 'finder'}
-        ``both``: the liver is the mean of both probabilities, and tumour is what
-        the second decides within it. ``finder``: it is the finder's, with the
-        tumours that the second decides.
+        ``both``: the liver is the mean of both probabilities; so is tumour within
+        it, where the second counts `DETAIL_COUNTS` times. ``finder``: the liver is
+        the finder's, with the tumours that the second decides.
     """
     box = _around(finder.box, detail.box)
     return _join(finder, detail, liver, box)
@@ -58,19 +62,25 @@ def join_slices(
 def _join(
     finder: NativeBelief, detail: NativeBelief, liver: LiverFrom, box: Box
 ) -> NativeBelief:
-    first, second = _in_box(finder.liver, finder.box, box), _in(detail, box)
-    is_tumour = second.decision == TUMOUR
+    first, second = _in(finder, box), _in(detail, box)
     if liver == "both":
-        mean = ((first.astype(np.uint16) + second.liver) // 2).astype(np.uint8)
-        inside = mean >= HALF
-        is_tumour &= inside
-        tumour = np.minimum(second.tumour, mean)
+        mean = _mean(first.liver, second.liver, 1)
+        tumour = np.minimum(_mean(first.tumour, second.tumour, DETAIL_COUNTS), mean)
+        inside, is_tumour = mean >= HALF, tumour >= HALF
     else:
-        mean, tumour = np.maximum(first, second.tumour), second.tumour
-        inside = _in_box(finder.decision, finder.box, box) != BACKGROUND
-        inside |= is_tumour
+        mean, tumour = np.maximum(first.liver, second.tumour), second.tumour
+        is_tumour = second.decision == TUMOUR
+        inside = (first.decision != BACKGROUND) | is_tumour
     decision = inside.view(np.uint8) + is_tumour.view(np.uint8)
     return NativeBelief(mean, tumour, decision, box)
+
+
+def _mean(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], counts: int
+) -> NDArray[np.uint8]:
+    """Return the mean of two probabilities of which the second counts so often."""
+    total = first.astype(np.uint16) + counts * second.astype(np.uint16)
+    return np.asarray(total // (1 + counts), np.uint8)
 
 
 def _in(belief: NativeBelief, box: Box) -> NativeBelief:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from napari_liverseg.core.progress import (
     never_cancelled,
 )
 from napari_liverseg.inference.devices import resolve
+from napari_liverseg.inference.doubts import doubts
 from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.models.store import coarse_model
 from napari_liverseg.models.two_stage import TwoStage
@@ -22,11 +24,6 @@ if TYPE_CHECKING:
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.inference.devices import Device
     from napari_liverseg.models.contract import Model
-
-NO_LIVER = (
-    "The model found no liver in this CT: check that the abdomen is in the field "
-    "of view."
-)
 
 
 class Predictor:
@@ -123,24 +120,21 @@ class Predictor:
             is_cancelled,
             listener or Listener(),
         )
-        belief, notes = found.belief, found.notes
-        if not belief.decision.any():
-            notes = (*notes, NO_LIVER)
+        belief = found.belief
         record = RunRecord(
             model=self.model.name,
             model_version=self.model.version,
             model_sha256=self.model.sha256,
             device=found.step.device,
             seconds=time.perf_counter() - started,
-            notes=notes,
+            notes=found.notes,
             look=found.look,
             box=found.box,
             margin_mm=found.margin_mm,
             recipe=found.recipe,
             memory=str(found.plan),
         )
-        on_progress(1, 1, "Segmentation is complete")
-        return Probabilities(
+        probabilities = Probabilities(
             liver=belief.liver,
             tumour=belief.tumour,
             decision=belief.decision,
@@ -149,3 +143,6 @@ class Predictor:
             run=record,
             post_processing=self.model.post_processing,
         )
+        on_progress(1, 1, "Segmentation is complete")
+        told = replace(record, notes=(*record.notes, *doubts(probabilities)))
+        return replace(probabilities, run=told)

@@ -100,6 +100,11 @@ class Figure(BaseModel):
     value: float
     source: str
 
+    @property
+    def line(self) -> str:
+        """The figure in one line of a card."""
+        return f"{self.what}: {self.value:g} ({self.source})"
+
 
 class ModelSpec(BaseModel):
     """One model, as `model.json` beside its weights describes it.
@@ -180,7 +185,7 @@ class ModelSpec(BaseModel):
             self.notice,
             f"Works at {spacing} mm (z, y, x).",
             f"Trained on {self.training_data} ({self.trained_on:%Y-%m-%d}).",
-            *(f"{f.what}: {f.value:g} ({f.source})" for f in self.figures),
+            *(figure.line for figure in self.figures),
             f"Licence: {self.licence}",
         ]
         return "\n".join(line for line in lines if line)
@@ -227,8 +232,9 @@ class ModelSpec(BaseModel):
         if not all(0 < p <= 512 and p % step == 0 for p in self.patch):
             msg = f"patch must be multiples of {step}, the network's reduction, to 512"
             raise ValueError(msg)
-        if self.post_processing.fill_holes_cm2 < 0:
-            msg = "fill_holes_cm2 must not be negative"
+        cleaning = self.post_processing
+        if cleaning.fill_holes_cm2 < 0 or cleaning.smallest_tumour_ml < 0:
+            msg = "fill_holes_cm2 and smallest_tumour_ml must not be negative"
             raise ValueError(msg)
         return self
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from napari_liverseg.models.contract import Model
 
 STARTER = "starter"
-"""Name of the model that comes with the package."""
+"""Name of the model that is taken when nobody chose one; it has two stages."""
+
+QUICK = "starter-3mm"
+"""Name of its first stage, which finds the liver for any finer model."""
 
 MODELS_VARIABLE = "NAPARI_LIVERSEG_MODELS"
 """Environment variable that names another folder of user models."""
@@ -98,7 +101,7 @@ def default_model() -> Model:
 
 def coarse_model() -> Model | None:
     """Return the cheap model that finds the liver for finer ones, if it is there."""
-    return next((model for model in list_models() if model.name == STARTER), None)
+    return next((model for model in list_models() if model.name == QUICK), None)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def _runnable(model: Model, others: tuple[Model, ...]) -> Model:
     by_name = {m.name: m for m in others if not is_tumours_alone(m)}
     by_task = {task_of(m): m for m in by_name.values()}
     wanted = [by_task[task] for task in WHOLE_BODY if task in by_task]
-    wanted += [by_name[STARTER]] if STARTER in by_name else []
+    wanted += [by_name[QUICK]] if QUICK in by_name else []
     if not wanted:
         found = f"The model '{model.name}' finds tumours but no liver to look in."
         raise ModelError(found, "Add a model that finds the liver.")

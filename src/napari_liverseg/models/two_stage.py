@@ -1,7 +1,5 @@
 """Two models run as one: the first finds the liver, the second looks closely there."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.foreign_file import read_json, refused
+from napari_liverseg.models.spec import Figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +37,8 @@ class TwoStageSpec(BaseModel):
         Folders of the two models, in this one or beside it.
     liver : {'both', 'finder'}
         See `TwoStage`.
+    figures : tuple of Figure
+        Measured quality of both together, each with its source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class TwoStageSpec(BaseModel):
     finder: str = _PART
     detail: str = _PART
     liver: LiverFrom = "both"
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +67,19 @@ class TwoStage:
     detail : Model
         Sees the liver's box and knows tumours; the liver, where `liver` says so.
     liver : {'both', 'finder'}
-        Whether the liver is the mean of both probabilities, or the finder's with
-        the tumours that touch it.
+        Whether liver and tumour are means of both probabilities, or the liver is
+        the finder's, with the second's tumours that touch it.
     """
 
     name: str
     title: str
     notice: str
     version: str
-    folder: Path
-    finder: Model
-    detail: Model
+    folder: "Path"
+    finder: "Model"
+    detail: "Model"
     liver: LiverFrom
+    figures: tuple[Figure, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -89,43 +92,44 @@ class TwoStage:
     def card(self) -> str:
         """What both models say of themselves."""
         first = f"{self.title}, version {self.version}"
-        parts = [first, self.notice]
+        parts = [first, self.notice, *(figure.line for figure in self.figures)]
         parts += ["", "Finds the liver:", self.finder.card]
         parts += ["", "Looks closely there:", self.detail.card]
         return "\n".join(parts)
 
     @property
-    def input(self) -> Input:
+    def input(self) -> "Input":
         """What the second model expects of a CT."""
         return self.detail.input
 
     @property
-    def windows(self) -> Windows:
+    def windows(self) -> "Windows":
         """How the second model is moved over the liver's box."""
         return self.detail.windows
 
     @property
-    def output(self) -> Output:
+    def output(self) -> "Output":
         """What the second model's channels mean."""
         return self.detail.output
 
     @property
     def post_processing(self) -> PostProcessing:
-        """Liver and tumours hang together; holes are filled as the finder's are."""
+        """Liver and tumours hang together; each is cleaned as its own model's are."""
         fill = self.finder.post_processing.fill_holes_cm2
-        return PostProcessing(largest_component=True, fill_holes_cm2=fill)
+        smallest = self.detail.post_processing.smallest_tumour_ml
+        return PostProcessing(True, fill, smallest)
 
-    def load_networks(self) -> tuple[torch.nn.Module, ...]:
+    def load_networks(self) -> tuple["torch.nn.Module", ...]:
         """Return the second model's networks."""
         return self.detail.load_networks()
 
 
-def is_tumours_alone(model: Model) -> bool:
+def is_tumours_alone(model: "Model") -> bool:
     """Whether a model knows tumours of the liver, but no liver to look for them in."""
     return not model.output.liver
 
 
-def in_liver_of(finder: Model, detail: Model) -> TwoStage:
+def in_liver_of(finder: "Model", detail: "Model") -> TwoStage:
     """Return a model of tumours alone as one that first finds the liver."""
     return TwoStage(
         name=detail.name,
@@ -139,7 +143,7 @@ def in_liver_of(finder: Model, detail: Model) -> TwoStage:
     )
 
 
-def read_two_stage(folder: Path) -> TwoStage:
+def read_two_stage(folder: "Path") -> TwoStage:
     """Read and check a two-stage model, without its weights.
 
     Parameters
@@ -163,18 +167,18 @@ def read_two_stage(folder: Path) -> TwoStage:
     finder, detail = (_part(folder, name) for name in (spec.finder, spec.detail))
     if is_tumours_alone(finder):
         raise refused(TWO_STAGE_FILE, f"its finder '{spec.finder}' knows no liver")
-    if spec.liver == "both" and is_tumours_alone(detail):
-        reason = f"its second model '{spec.detail}' knows no liver to average"
-        raise refused(TWO_STAGE_FILE, reason)
+    if spec.liver == "both" and (is_tumours_alone(detail) or not finder.output.tumour):
+        reason = "its models do not both know liver and tumour, so as to be averaged"
+        raise refused(TWO_STAGE_FILE, reason, 'Write "liver": "finder".')
     if not detail.output.tumour:
         raise refused(TWO_STAGE_FILE, f"its second '{spec.detail}' knows no tumour")
     return TwoStage(
         spec.name, spec.title, spec.notice, spec.version, folder, finder, detail,
-        spec.liver,
+        spec.liver, spec.figures,
     )  # fmt: skip
 
 
-def _part(folder: Path, name: str) -> Model:
+def _part(folder: "Path", name: str) -> "Model":
     from napari_liverseg.models.kinds import place_of
 
     for at in (folder / name, folder.parent / name):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 AIR_HU = -1000.0
 
+STARVED_SHARE = 0.2
+"""Share of images with the band of arms that lie at the body's sides."""
+
 BLUR = (0.3, 0.6)
 """Standard deviation of the blur in voxels of a sample. A CT that is averaged to
 3 mm has about 0.45 (a triangle of 3 mm and a scanner's 0.7 mm). More would teach
@@ -52,7 +55,40 @@ def degrade(
     hu = hu * np.float32(rng.uniform(0.92, 1.08)) if rng.random() < 0.5 else hu
     if rng.random() < 0.3:
         hu = hu + np.float32(rng.uniform(2, 10)) * smooth_field(axes_mm, 110.0, rng)
+    if rng.random() < STARVED_SHARE:
+        hu = hu + starved_band(axes_mm, rng)
     return np.asarray(hu, np.float32)
+
+
+def starved_band(axes_mm: Axes, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Draw the dark, streaky band of a body whose arms lie at its sides.
+
+    Few photons pass through both arms, so that the tissue between them is too
+    dark, with streaks from side to side; liver there looks like tumour.
+
+    Parameters
+    ----------
+    axes_mm : tuple of ndarray
+        Voxel centres along z, y, x.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float32, shape (z, y, x)
+        HU to be added.
+    """
+    _, y, x = axes_mm
+    centre, width = rng.uniform(y[0], y[-1]), rng.uniform(12, 45)
+    band = np.exp(-(((y - centre) / width) ** 2)).astype(np.float32)[None, :, None]
+    depth = np.float32(rng.uniform(8, 40))
+    depth = depth * (1 + 0.25 * smooth_field(axes_mm, 60.0, rng))
+    nodes = rng.standard_normal((len(axes_mm[0]), len(y), 5), dtype=np.float32)
+    along = np.linspace(0, 4, len(x), dtype=np.float32)
+    first = np.minimum(along.astype(int), 3)
+    share = along - first
+    streaks = nodes[..., first] * (1 - share) + nodes[..., first + 1] * share
+    streaks = np.float32(rng.uniform(3, 16)) * streaks
+    return np.asarray(band * (streaks - depth), np.float32)
 
 
 def thicken(hu: NDArray[np.float32], factor: int) -> NDArray[np.float32]:

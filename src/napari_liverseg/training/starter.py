@@ -17,6 +17,7 @@ from numpy import nanmean
 from torch.utils.data import DataLoader
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.inference.preprocessing import normalise
 from napari_liverseg.models.network import build_network, load_network, save_model
@@ -47,6 +48,8 @@ class Stage:
         Edge of the network's voxels.
     phantom_mm, inside_share : float
         See `Sources`.
+    overlap, smallest_tumour_ml : float
+        See `ModelSpec` and `PostProcessing`.
     """
 
     name: str
@@ -55,6 +58,8 @@ class Stage:
     voxel_mm: float
     phantom_mm: float
     inside_share: float
+    overlap: float = 0.5
+    smallest_tumour_ml: float = 0.0
 
     @property
     def grid(self) -> PatchGrid:
@@ -63,8 +68,24 @@ class Stage:
 
 
 STAGES = {
-    "coarse": Stage("starter", "Starter model", "1.0.0", 3.0, 3.0, 0.0),
-    "fine": Stage("starter-fine", "Starter model, fine", "1.0.0", 1.5, 2.0, 0.8),
+    "coarse": Stage(
+        name="starter-3mm",
+        title="Starter model, quick (3 mm)",
+        version="1.0.0",
+        voxel_mm=3.0,
+        phantom_mm=3.0,
+        inside_share=0.0,
+    ),
+    "fine": Stage(
+        name="starter-detail",
+        title="Starter model, second stage",
+        version="2.0.0",
+        voxel_mm=1.5,
+        phantom_mm=2.0,
+        inside_share=0.8,
+        overlap=0.25,
+        smallest_tumour_ml=0.1,
+    ),
 }
 
 
@@ -89,7 +110,8 @@ def starter_spec(
         version=stage.version,
         spacing_mm=stage.grid.spacing_mm,
         patch=PATCH,
-        overlap=0.5,
+        overlap=stage.overlap,
+        post_processing=PostProcessing(smallest_tumour_ml=stage.smallest_tumour_ml),
         network=NetworkSpec(),
         training_data=(
             f"{public if with_scan else ''}procedural phantoms with planted tumours "
