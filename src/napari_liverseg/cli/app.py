@@ -15,6 +15,7 @@ from napari_liverseg.cli.measure import measure
 from napari_liverseg.cli.models import models
 from napari_liverseg.cli.segment import segment
 from napari_liverseg.cli.text import printable
+from napari_liverseg.cli.train import train
 from napari_liverseg.cli.viewer import demo, view
 from napari_liverseg.core.errors import CancelledError, LiversegError
 
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, segment, batch, measure, demo, view):
+for command in (inspect, segment, batch, measure, train, demo, view):
     app.command()(command)
 app.add_typer(models, name="models")
 

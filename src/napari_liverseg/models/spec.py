@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     PrivateAttr,
     ValidationError,
     model_validator,
@@ -33,6 +34,9 @@ AIR = -1.0
 
 MAX_SPEC_BYTES = 1_000_000
 """A longer `model.json` is no spec; it is refused before it is parsed."""
+
+MOST_NETWORKS = 20
+"""More than any cross-validation has folds."""
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -126,6 +130,11 @@ class ModelSpec(BaseModel):
         Of the weights file, in hex; empty only until the model is saved.
     figures : tuple of Figure
         Measured quality, each with its source.
+    networks : int
+        Networks of one kind that are averaged, such as one a fold.
+    recipe : dict
+        What its training was asked for, as the recipe's file says it; empty where
+        it was trained without one.
     post_processing : PostProcessing
         How masks made from its probabilities are cleaned.
     """
@@ -149,6 +158,8 @@ class ModelSpec(BaseModel):
     licence: str
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     figures: tuple[Figure, ...] = ()
+    networks: int = Field(default=1, ge=1, le=MOST_NETWORKS)
+    recipe: dict[str, JsonValue] = {}
 
     _folder: Path | None = PrivateAttr(default=None)
 
@@ -203,11 +214,11 @@ class ModelSpec(BaseModel):
         labels = self.labels
         return Output(len(Labels.model_fields), (labels.liver,), (labels.tumour,))
 
-    def load_networks(self) -> tuple["torch.nn.Module"]:
-        """Return the network with its weights, see `models.network.load_network`."""
-        from napari_liverseg.models.network import load_network
+    def load_networks(self) -> tuple["torch.nn.Module", ...]:
+        """Return the networks with their weights, see `models.network.load_network`."""
+        from napari_liverseg.models.network import load_networks
 
-        return (load_network(self),)
+        return load_networks(self)
 
     def in_folder(self, folder: Path) -> Self:
         """Return the same spec, bound to the folder of its files."""
