@@ -13,6 +13,7 @@ from napari_liverseg.cli.batch import batch
 from napari_liverseg.cli.inspect import inspect
 from napari_liverseg.cli.measure import measure
 from napari_liverseg.cli.models import models
+from napari_liverseg.cli.predict_image import predict_image
 from napari_liverseg.cli.segment import segment
 from napari_liverseg.cli.text import printable
 from napari_liverseg.cli.train import train
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, segment, batch, measure, train, demo, view):
+for command in (inspect, segment, batch, measure, train, predict_image, demo, view):
     app.command()(command)
 app.add_typer(models, name="models")
 

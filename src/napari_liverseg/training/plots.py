@@ -49,7 +49,7 @@ def line_plot(
                 line = go.Scatter(x=x, y=y, name=f"fold {fold}, {name}", line=look)
                 figure.add_trace(line)
     figure.update_layout(xaxis_title="epoch")
-    return _as_html(title, figure, with_script=with_script)
+    return as_html(title, figure, with_script=with_script)
 
 
 def fold_plot(results: Sequence[CaseResult], organ: str, lesion: str) -> str:
@@ -65,10 +65,11 @@ def fold_plot(results: Sequence[CaseResult], organ: str, lesion: str) -> str:
             box = go.Box(x=x, y=y, name=name, boxpoints="all", marker_color=colour)
             figure.add_trace(box)
     figure.update_layout(boxmode="group", yaxis_range=[0, 1])
-    return _as_html("Dice of held-out cases, on their own grid", figure)
+    return as_html("Dice of held-out cases, on their own grid", figure)
 
 
-def _as_html(title: str, figure: go.Figure, *, with_script: bool = False) -> str:
+def as_html(title: str, figure: go.Figure, *, with_script: bool = False) -> str:
+    """Return a figure as a part of a page, in the look of all reports."""
     figure.update_layout(
         title=title,
         height=HEIGHT,

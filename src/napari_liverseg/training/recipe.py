@@ -39,6 +39,9 @@ KINDS = {
     "segmentation-3d": Kind(
         (f"{ROOM}.segmentation_recipe", "SegmentationRecipe"), f"{ROOM}.segmentation"
     ),
+    "classification-2d": Kind(
+        (f"{ROOM}.classifier_recipe", "ClassifierRecipe"), f"{ROOM}.classification"
+    ),
 }
 """Every kind of recipe, as its file names it; a new kind is one more line here."""
 
