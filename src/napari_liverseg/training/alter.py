@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, radians
+from math import ceil, pi, radians
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +18,7 @@ from monai.transforms import (
     RandScaleIntensityFixedMeand,
     RandSimulateLowResolutiond,
 )
+from monai.utils import convert_to_tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,8 @@ class Plan:
     seed : int
         Of the transforms.
     is_turned, is_scaled, is_elastic : bool
+    sigma, shift : float
+        Of the deformation, in voxels.
     """
 
     shape: Shape
@@ -52,6 +55,8 @@ class Plan:
     is_turned: bool = False
     is_scaled: bool = False
     is_elastic: bool = False
+    sigma: float = 1.0
+    shift: float = 0.0
 
     @property
     def is_moved(self) -> bool:
@@ -83,7 +88,12 @@ class Alterer:
         z, y, x = (n + 2 * ceil(n * (ROOM - 1) / 2) for n in self.patch)
         moved = turned or scaled or elastic
         seed = int(rng.integers(2**32))
-        return Plan((z, y, x) if moved else self.patch, seed, turned, scaled, elastic)
+        sigma, shift = (
+            float(rng.uniform(*span))
+            for span in (given.elastic.sigma, given.elastic.shift)
+        )
+        shape = (z, y, x) if moved else self.patch
+        return Plan(shape, seed, turned, scaled, elastic, sigma, shift)
 
     def alter(
         self, hu: NDArray[np.float32], labels: NDArray[np.uint8], plan: Plan
@@ -109,10 +119,9 @@ class Alterer:
         together = Compose([*steps, *self._rest])
         together.set_random_state(seed=plan.seed)
         altered = together(sample)
-        return (
-            torch.as_tensor(altered[IMAGE], dtype=torch.float32).contiguous(),
-            torch.as_tensor(altered[LABEL]).to(torch.uint8).contiguous(),
-        )
+        # Plain tensors: MONAI's own ones, with their history, slow every step down.
+        image, label = (convert_to_tensor(altered[key]) for key in BOTH)
+        return image.float().contiguous(), label.to(torch.uint8).contiguous()
 
     def _move(self, plan: Plan) -> Any:
         """Return one transform that turns, stretches and deforms in one step."""
@@ -135,12 +144,12 @@ class Alterer:
         }
         if not plan.is_elastic:
             return RandAffined(**common, **ranges)
-        elastic = given.elastic
+        magnitude = plan.shift / smoothed_noise(plan.sigma)
         return Rand3DElasticd(
             **common,
             **ranges,
-            sigma_range=elastic.sigma,
-            magnitude_range=elastic.magnitude,
+            sigma_range=(plan.sigma, plan.sigma),
+            magnitude_range=(magnitude, magnitude),
         )
 
     @cached_property
@@ -169,3 +178,12 @@ class Alterer:
                 zoom_range=given.resolution.factor,
             ),
         ]
+
+
+def smoothed_noise(sigma: float) -> float:
+    """Return the root mean square of what MONAI deforms by, before its magnitude.
+
+    That is uniform noise from -1 to 1, smoothed by a Gaussian of `sigma` voxels
+    along three axes.
+    """
+    return float((1 / 3) ** 0.5 * (2 * pi**0.5 * sigma) ** -1.5)

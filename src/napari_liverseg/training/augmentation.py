@@ -47,10 +47,13 @@ class Flipping(_Alteration):
 
 
 class Elastic(_Alteration):
-    """Deform: random offsets of `magnitude` voxels, smoothed by `sigma` voxels."""
+    """Deform by `shift` voxels along each axis, smoothly over `sigma` voxels.
+
+    The shift is the root mean square over the patch.
+    """
 
     sigma: Range = (6.0, 9.0)
-    magnitude: Range = (60.0, 180.0)
+    shift: Range = (0.5, 2.0)
 
 
 class Noise(_Alteration):

@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CaseError, ExportError, LiversegError
+from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.training.prepared_case import prepare_case
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_liverseg.core.progress import OnProgress
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.io.labelled_set import LabelledSet
     from napari_liverseg.training.prepared_case import PreparedCase, Reading
 
 
 def check_cases(
-    cases: LabelledSet, reading: Reading, cache: Path, on_progress: OnProgress
+    cases: LabelledSet,
+    reading: Reading,
+    cache: Path,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled = never_cancelled,
 ) -> dict[str, PreparedCase]:
     """Check and prepare every case, and return them by name.
 
@@ -28,6 +33,8 @@ def check_cases(
         Where prepared cases are kept.
     on_progress : callable
         Told of each case.
+    is_cancelled : callable
+        Asked before each case.
 
     Raises
     ------
@@ -35,11 +42,14 @@ def check_cases(
         One report that names every case which is no good, each with its reason.
     ExportError
         When the disk is full.
+    CancelledError
+        Once `is_cancelled` returns True.
     """
     good: dict[str, PreparedCase] = {}
     bad: dict[str, str] = {}
     owner: dict[str, str] = {}
     for number, case in enumerate(cases.cases):
+        stop_if(is_cancelled)
         on_progress(number, len(cases.cases), f"Checking case {number + 1}")
         try:
             prepared = prepare_case(case, reading, cache)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import ExportError, ModelError
+from napari_liverseg.training.folds import FOLDS_FILE
 from napari_liverseg.training.recipe import read_recipe
 from napari_liverseg.training.whole_file import write_text
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from napari_liverseg.training.compute import Place
     from napari_liverseg.training.recipe import Recipe
 
+CACHE = "cache"
 RECIPE_FILE = "recipe.yaml"
+REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,17 @@ class Order:
     @property
     def cache(self) -> Path:
         """Where prepared cases are kept; it may be removed after the training."""
-        return self.out / "cache"
+        return self.out / CACHE
 
     @property
     def model(self) -> Path:
         """The model that comes out."""
         return self.out / "model"
+
+    @property
+    def report(self) -> Path:
+        """The page on the training."""
+        return self.out / REPORT_FILE
 
     def fold_folder(self, fold: int) -> Path:
         """Where a fold, from 0, keeps its files."""
@@ -108,19 +116,27 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
     if follows:
         return
     kept = order.out / RECIPE_FILE
-    if not kept.is_file():
-        if order.out.is_dir() and any(order.out.iterdir()):
-            found = f"The folder {order.out} holds something else."
-            raise ExportError(found, "Choose an empty folder for the training.")
+    begun = [path.name for path in order.out.glob("fold_*")]
+    if not kept.is_file() or not begun:
+        _refuse_foreign_folder(order.out)
         write_text(kept, recipe.as_yaml())
         return
-    if not order.resume and order.fold is None:
+    own = begun if order.fold is None else [order.fold_folder(order.fold).name]
+    if not order.resume and set(own) & set(begun):
         found = f"The folder {order.out} holds a training already."
         raise ExportError(found, "Go on with it by --resume, or choose another folder.")
     if not read_recipe(kept).same_training(recipe):
         found = f"The training in {order.out} was begun with another recipe."
         step = f"Use {kept}, or choose another folder."
         raise ModelError(found, step)
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    """Refuse a folder with more in it than what comes before a first fold."""
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names - {RECIPE_FILE, CACHE, FOLDS_FILE}:
+        found = f"The folder {out} holds something else."
+        raise ExportError(found, "Choose an empty folder for the training.")
 
 
 def rank_in(environment: Mapping[str, str]) -> int:

@@ -10,6 +10,7 @@ from napari_liverseg.io.labelled_set import OWN_ID
 from napari_liverseg.training.card import mean_and_spread, structures
 from napari_liverseg.training.curves import CURVES_FILE, read_curves, write_curves
 from napari_liverseg.training.held_out import MEASURES_FILE, read_results
+from napari_liverseg.training.order import REPORT_FILE
 from napari_liverseg.training.plots import fold_plot, line_plot
 from napari_liverseg.training.whole_file import write_text
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from napari_liverseg.training.curves import Epoch
     from napari_liverseg.training.folds import Folds
     from napari_liverseg.training.held_out import CaseResult
-
-REPORT_FILE = "report.html"
 
 WORST = 6
 """Cases that are shown with a picture."""

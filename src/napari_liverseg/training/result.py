@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_liverseg.core.errors import ExportError
 from napari_liverseg.models.network import load_network, save_model
 from napari_liverseg.models.spec import read_spec
 from napari_liverseg.models.store import list_models, user_folder
 from napari_liverseg.training.folds import FOLDS_FILE, read_folds
 from napari_liverseg.training.order import Order, Trained
-from napari_liverseg.training.report import REPORT_FILE, write_report
+from napari_liverseg.training.report import write_report
 from napari_liverseg.training.whole_file import write_text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_liverseg.models.spec import ModelSpec
 
 RESULT_FILE = "result.json"
@@ -48,8 +51,8 @@ def assemble(order: Order, base: str, card: ModelSpec, folds: int) -> Trained:
     title = f"{card.title}, {card.trained_on:%Y-%m-%d}"
     own = {"name": name, "title": title, "networks": folds}
     spec = card.model_copy(update=own)
-    saved = save_model(network, spec, order.model)
-    save_model(network, spec, user_folder() / name)
+    saved = save_whole(network, spec, order.model)
+    save_whole(network, spec, user_folder() / name)
     write_report(order.out, saved, read_folds(order.out / FOLDS_FILE))
     content = {"name": name, "sha256": saved.sha256}
     write_text(order.out / RESULT_FILE, json.dumps(content, indent=1) + "\n")
@@ -63,6 +66,23 @@ def known_result(order: Order) -> Trained | None:
     return _trained(order, read_spec(order.model))
 
 
+def save_whole(network: torch.nn.Module, spec: ModelSpec, folder: Path) -> ModelSpec:
+    """Write a model folder, see `models.network.save_model`.
+
+    Raises
+    ------
+    ExportError
+        When the disk is full.
+    ModelError
+        When the weights are not finite, or the folder is none of a model.
+    """
+    try:
+        return save_model(network, spec, folder)
+    except OSError as error:
+        found = f"The model could not be written to {folder}: {error.strerror}."
+        raise ExportError(found, "Make room, then go on with --resume.") from error
+
+
 def free_name(wanted: str) -> str:
     """Return a name that no model has: the wanted one, or with a number behind it."""
     home = user_folder()
@@ -74,5 +94,4 @@ def free_name(wanted: str) -> str:
 
 def _trained(order: Order, model: ModelSpec) -> Trained:
     said = tuple(f"{f.what}: {f.value:g} ({f.source})" for f in model.figures)
-    report = order.out / REPORT_FILE
-    return Trained(order.model, model.name, report, figures=said)
+    return Trained(order.model, model.name, order.report, figures=said)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.io.labelled_set import find_labelled
-from napari_liverseg.models.network import save_model
 from napari_liverseg.models.spec import ModelSpec, read_spec
 from napari_liverseg.training.card import draft, finished, start_of
 from napari_liverseg.training.caseload import check_cases
@@ -23,9 +22,8 @@ from napari_liverseg.training.held_out import (
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.order import Order, Trained, open_run, rank_in
 from napari_liverseg.training.prepared_case import Reading
-from napari_liverseg.training.report import REPORT_FILE, write_report
-from napari_liverseg.training.result import assemble, known_result
-from napari_liverseg.training.stop import stop_by_signal
+from napari_liverseg.training.report import write_report
+from napari_liverseg.training.result import assemble, known_result, save_whole
 from napari_liverseg.training.watch import Ears
 
 if TYPE_CHECKING:
@@ -98,8 +96,11 @@ def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
     DeviceError
         When devices are not there or lack the recipe's precision.
     """
-    with stop_by_signal(ears.stop):
-        run = _prepare(recipe, order, ears)
+    with ears.stop.by_signal():
+        try:
+            run = _prepare(recipe, order, ears)
+        except CancelledError:
+            return Trained(None, "", order.report, was_stopped=True)
         done = known_result(order)
         if done is not None:
             return done
@@ -127,7 +128,13 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
         found = f"There is no fold {order.fold + 1}: the recipe has {recipe.folds}."
         raise ModelError(found, f"Choose one of 1 to {recipe.folds}.")
     open_run(order, recipe, follows=rank > 0)
-    cases = check_cases(labelled, reading, order.cache, ears.on_progress)
+    cases = check_cases(
+        labelled,
+        reading,
+        order.cache,
+        ears.on_progress,
+        lambda: ears.stop.is_asked,
+    )
     path = order.out / FOLDS_FILE
     folds = keep_folds(path, labelled.cases, recipe.folds, recipe.seed)
     return Run(recipe, order, spec, start, cases, reading, folds, ears, rank)
@@ -149,7 +156,7 @@ def _train_fold(run: Run, fold: int, minutes: float | None) -> bool:
         if fitted.was_stopped:
             return False
         if run.rank == 0:
-            save_model(fitted.network, run.spec, folder / "model")
+            save_whole(fitted.network, run.spec, folder / "model")
     if run.rank == 0 and not (folder / MEASURES_FILE).is_file():
         return _measure(run, fold)
     return True
@@ -224,5 +231,6 @@ def _missing(run: Run) -> tuple[int, ...]:
 
 
 def _unfinished(run: Run, *, was_stopped: bool = False) -> Trained:
-    report = run.order.out / REPORT_FILE
-    return Trained(None, "", report, _missing(run), was_stopped)
+    """Return what there is; of several processes only the first one knows more."""
+    missing = _missing(run) if run.rank == 0 else ()
+    return Trained(None, "", run.order.report, missing, was_stopped)

@@ -20,6 +20,7 @@ class Stop:
     """Whether somebody asked to stop; another thread or a signal may ask."""
 
     _asked: threading.Event = field(default_factory=threading.Event)
+    _listens: bool = False
 
     @property
     def is_asked(self) -> bool:
@@ -30,26 +31,33 @@ class Stop:
         """Ask for it."""
         self._asked.set()
 
+    @contextmanager
+    def by_signal(self) -> Iterator[None]:
+        """Let signals ask for a stop instead of tearing a step apart.
 
-@contextmanager
-def stop_by_signal(stop: Stop) -> Iterator[None]:
-    """Let signals ask for a stop instead of tearing a step apart.
+        The second one raises `KeyboardInterrupt`. Outside of the main thread nothing
+        is done, for signals cannot be taken there.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._listens = True
+        self.listen_again()
+        try:
+            yield
+        finally:
+            self._listens = False
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    The second one raises `KeyboardInterrupt`. Outside of the main thread nothing is
-    done, for signals cannot be taken there.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    def listen_again(self) -> None:
+        """Take signals that somebody else has taken inside of `by_signal`."""
+        if self._listens:
+            for number in SIGNALS:
+                signal.signal(number, self._handle)
 
-    def handle(_number: int, _frame: Any) -> None:
-        if stop.is_asked:
+    def _handle(self, _number: int, _frame: Any) -> None:
+        if self.is_asked:
             raise KeyboardInterrupt
-        stop.ask()
-
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        self.ask()

@@ -93,8 +93,10 @@ class Watch(Callback):
         return self.folder / CHECKPOINT_FILE
 
     def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
-        """Tell the learner where its last good state will be."""
+        """Tell the learner where its last good state will be, and hear of signals."""
         learner.last_good = self.checkpoint
+        # Lightning has taken SIGTERM by now, and would end without saving.
+        self.ears.stop.listen_again()
 
     def on_train_batch_start(
         self, trainer: Trainer, learner: LightningModule, _batch: Any, _index: int
