@@ -144,4 +144,4 @@ def _say(trained: "Trained", output: Path) -> None:
     for line in trained.figures:
         typer.echo(printable(line))
     typer.echo(f"Wrote {trained.model} and {trained.report}.")
-    typer.echo(f"It is called '{trained.name}'. Not for clinical use.")
+    typer.echo(f"It is listed as '{trained.name}'. Not for clinical use.")

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.networks.nets import ResNet, UNet
+from monai.networks.nets import ResNet
 from monai.networks.nets.resnet import get_inplanes
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -15,13 +15,14 @@ from torch import nn
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.checkpoint import read_checkpoint
 from napari_liverseg.models.classifier_spec import EncoderSpec, ResNetSpec
-from napari_liverseg.models.spec import Labels
+from napari_liverseg.models.network import build_network
+from napari_liverseg.models.planar import Planar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_liverseg.models.spec import ModelSpec, NetworkSpec
+    from napari_liverseg.models.spec import ModelSpec
 
 LAYERS = {
     10: ("basic", [1, 1, 1, 1]),
@@ -72,7 +73,8 @@ class EncoderBackbone(nn.Module):
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(_way_down(_unet(spec.network, dimensions=2)))
+        flat = spec.network.model_copy(update={"dimensions": 2})
+        self.levels = nn.ModuleList(_way_down(build_network(flat)))
         self.features = spec.network.channels[-1]
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
@@ -109,7 +111,7 @@ def encoder_weights(model: ModelSpec) -> Tensors:
         When its weights are not those of its spec.
     """
     network = model.load_networks()[0]
-    levels = nn.ModuleList(_way_down(getattr(network, "net", network)))
+    levels = nn.ModuleList(_way_down(network))
     return {
         f"levels.{name}": value.sum(2) if value.ndim == 5 else value.clone()
         for name, value in levels.state_dict().items()
@@ -180,22 +182,10 @@ def _misfit(path: Path, reason: str) -> ModelError:
     return ModelError(found, step)
 
 
-def _unet(network: NetworkSpec, dimensions: int) -> nn.Module:
-    unet: nn.Module = UNet(
-        spatial_dims=dimensions,
-        in_channels=1,
-        out_channels=len(Labels.model_fields),
-        channels=network.channels,
-        strides=network.strides,
-        num_res_units=network.num_res_units,
-        norm=None if network.norm == "none" else network.norm,
-    )
-    return unet
-
-
-def _way_down(unet: nn.Module) -> list[nn.Module]:
+def _way_down(network: nn.Module) -> list[nn.Module]:
     """Return the levels of MONAI's U-Net that lead down, the bottom included."""
     levels: list[nn.Module] = []
+    unet: Any = network.net if isinstance(network, Planar) else network
     here: Any = unet.model
     while isinstance(here, nn.Sequential) and hasattr(here[1], "submodule"):
         levels.append(here[0])

@@ -15,6 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.planar import Planar
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE, Labels
 
 if TYPE_CHECKING:
@@ -30,18 +31,19 @@ def build_network(network: NetworkSpec) -> torch.nn.Module:
 
     It maps ``(batch, 1, z, y, x)`` to one logit per label,
     ``(batch, 3, z, y, x)``; the spatial shape must be a multiple of
-    ``network.reduction``.
+    ``network.reduction``, except for z in a network of two dimensions.
     """
     unet: torch.nn.Module = UNet(
-        spatial_dims=3,
+        spatial_dims=network.dimensions,
         in_channels=1,
         out_channels=len(Labels.model_fields),
         channels=network.channels,
         strides=network.strides,
         num_res_units=network.num_res_units,
         norm=None if network.norm == "none" else network.norm,
+        dropout=network.dropout,
     )
-    return unet
+    return unet if network.dimensions == 3 else Planar(unet)
 
 
 def load_networks(model: ModelSpec) -> tuple[torch.nn.Module, ...]:

@@ -64,6 +64,10 @@ class NetworkSpec(BaseModel):
         Residual units per level; 0 gives plain convolutions.
     norm : {'instance', 'batch', 'none'}
         Normalisation inside the network.
+    dimensions : {2, 3}
+        2 sees each slice by itself, see `planar.Planar`.
+    dropout : float
+        Share of features that a training step leaves out.
     """
 
     model_config = _STRICT
@@ -75,11 +79,18 @@ class NetworkSpec(BaseModel):
     strides: tuple[int, ...] = (2, 2, 2, 2)
     num_res_units: int = Field(default=2, ge=0, le=8)
     norm: Literal["instance", "batch", "none"] = "instance"
+    dimensions: Literal[2, 3] = 3
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @property
     def reduction(self) -> int:
         """How many voxels of the input lie in one voxel of the deepest level."""
         return int(np.prod(self.strides))
+
+    def fits(self, patch: tuple[int, int, int]) -> bool:
+        """Whether windows of a shape ``(z, y, x)`` can be halved as often as needed."""
+        sides = patch[3 - self.dimensions :]
+        return all(side % self.reduction == 0 for side in sides)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -235,7 +246,9 @@ class ModelSpec(BaseModel):
             msg = "hu_window must rise"
             raise ValueError(msg)
         step = self.network.reduction
-        if not all(0 < p <= 512 and p % step == 0 for p in self.patch):
+        if not all(0 < p <= 512 for p in self.patch) or not self.network.fits(
+            self.patch
+        ):
             msg = f"patch must be multiples of {step}, the network's reduction, to 512"
             raise ValueError(msg)
         if self.post_processing.fill_holes_cm2 < 0:

@@ -44,8 +44,6 @@ from napari_liverseg.training.curves import CURVES_FILE
 from napari_liverseg.training.order import Trained, open_run
 from napari_liverseg.training.picture_set import check_pictures
 from napari_liverseg.training.picture_split import SPLIT_FILE, keep_split
-from napari_liverseg.training.report import REPORT_FILE
-from napari_liverseg.training.stop import stop_by_signal
 from napari_liverseg.training.verdict import Answers, Verdict, judge
 from napari_liverseg.training.whole_file import write_text
 
@@ -85,7 +83,7 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
     if order.place.devices > 1 or order.fold is not None:
         found = "A classifier trains on one device, without folds."
         raise DeviceError(found, "Leave --devices and --fold out.")
-    with stop_by_signal(ears.stop):
+    with ears.stop.by_signal():
         data = find_pictures(order.data)
         positive = positive_class(recipe, data.classes)
         spec, network = _begin(recipe, data.classes, positive)
@@ -96,7 +94,7 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         fit.run()
         _write_curves(order.out / CURVES_FILE, fit.epochs)
         if fit.was_stopped:
-            return Trained(None, "", order.out / REPORT_FILE, was_stopped=True)
+            return Trained(None, "", order.report, was_stopped=True)
         return _finish(order, spec, fit, data)
 
 
@@ -203,11 +201,11 @@ def _finish(
     }
     spec = ClassifierSpec.model_validate({**spec.model_dump(), **known})
     saved = save_classifier(fit.network, spec, order.model)
-    write_classifier_report(order.out / REPORT_FILE, saved, fit.epochs, test, verdict)
+    write_classifier_report(order.report, saved, fit.epochs, test, verdict)
     listed = _listed(order, saved, fit)
     lines = [f"{f.what}: {f.value:g} ({f.source})" for f in saved.figures]
     lines.append(f"Use it: napari-liverseg predict-image {listed} PICTURE")
-    return Trained(order.model, listed, order.out / REPORT_FILE, figures=tuple(lines))
+    return Trained(order.model, listed, order.report, figures=tuple(lines))
 
 
 def _listed(order: Order, saved: ClassifierSpec, fit: ClassifierFit) -> str:

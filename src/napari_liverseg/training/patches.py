@@ -82,7 +82,7 @@ class Patches(Dataset[Sample]):
         if where < self.sampling.lesion and case.lesion.size:
             places = case.lesion
         elif where < self.sampling.lesion + self.sampling.organ:
-            places = case.organ
+            places = case.clear if self.patch[0] == 1 else case.organ
         shape = case.labels.shape
         if places is None:
             return np.asarray(rng.integers(shape), np.int64)

@@ -94,6 +94,14 @@ class PreparedCase:
         """Flat positions of voxels of lesions, at most `MOST_PLACES`."""
         return np.asarray(np.load(self.folder / "lesion.npy"))
 
+    @cached_property
+    def clear(self) -> NDArray[np.int64]:
+        """Those of `organ` in slices without a lesion; all where each has one."""
+        _, rows, columns = self.labels.shape
+        bears = (self.labels == TUMOUR).any(axis=(1, 2))
+        found = self.organ[~bears[self.organ // (rows * columns)]]
+        return found if found.size else self.organ
+
 
 def open_labelled(
     case: LabelledCase, reading: Reading

@@ -39,6 +39,9 @@ KINDS = {
     "segmentation-3d": Kind(
         (f"{ROOM}.segmentation_recipe", "SegmentationRecipe"), f"{ROOM}.segmentation"
     ),
+    "segmentation-2d": Kind(
+        (f"{ROOM}.planar_recipe", "PlanarRecipe"), f"{ROOM}.segmentation"
+    ),
     "classification-2d": Kind(
         (f"{ROOM}.classifier_recipe", "ClassifierRecipe"), f"{ROOM}.classification"
     ),
