@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from napari_liverseg.cli.batch import batch
+from napari_liverseg.cli.compare import compare
 from napari_liverseg.cli.inspect import inspect
 from napari_liverseg.cli.measure import measure
 from napari_liverseg.cli.models import models
@@ -39,7 +40,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, segment, batch, measure, train, predict_image, demo, view):
+for command in (
+    inspect,
+    segment,
+    batch,
+    measure,
+    train,
+    compare,
+    predict_image,
+    demo,
+    view,
+):
     app.command()(command)
 app.add_typer(models, name="models")
 
