@@ -12,8 +12,9 @@ from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.models.spec import ModelSpec, read_spec
 from napari_liverseg.training.card import draft, finished, start_of
 from napari_liverseg.training.caseload import check_cases
+from napari_liverseg.training.compute import precision_for
 from napari_liverseg.training.fit import FoldWork, fit_fold
-from napari_liverseg.training.folds import FOLDS_FILE, keep_folds
+from napari_liverseg.training.folds import FOLDS_FILE, draw_folds, keep_folds
 from napari_liverseg.training.held_out import (
     MEASURES_FILE,
     measure_held_out,
@@ -124,6 +125,9 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
     values = label_values(labelled.labels, recipe.labels)
     known = tuple(sorted({*labelled.labels.values(), 0}))
     reading = Reading(values, known, spec.spacing_mm)
+    # What is refused later all the same is told before hours of preparing.
+    precision_for(recipe.precision, order.place.kind)
+    draw_folds(labelled.cases, recipe.folds, recipe.seed)
     if order.fold is not None and order.fold >= recipe.folds:
         found = f"There is no fold {order.fold + 1}: the recipe has {recipe.folds}."
         raise ModelError(found, f"Choose one of 1 to {recipe.folds}.")
