@@ -16,6 +16,7 @@ from safetensors.torch import save as save_tensors
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.planar import Planar
+from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE, Labels
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def build_network(network: NetworkSpec) -> torch.nn.Module:
     ``(batch, 3, z, y, x)``; the spatial shape must be a multiple of
     ``network.reduction``, except for z in a network of two dimensions.
     """
+    if isinstance(network, ResUNetSpec):
+        from napari_liverseg.models.resunet import ResUNet
+
+        return Planar(ResUNet(network))
     unet: torch.nn.Module = UNet(
         spatial_dims=network.dimensions,
         in_channels=1,

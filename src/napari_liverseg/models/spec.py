@@ -3,15 +3,17 @@
 import datetime
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
     PrivateAttr,
+    SerializeAsAny,
     ValidationError,
     model_validator,
 )
@@ -106,6 +108,18 @@ class NetworkSpec(BaseModel):
         return self
 
 
+def _of_its_type(value: Any) -> Any:
+    """Return networks that `NetworkSpec` does not describe as what does."""
+    if isinstance(value, dict) and value.get("type") == "resnet-unet":
+        from napari_liverseg.models.resunet_spec import ResUNetSpec
+
+        return ResUNetSpec.model_validate(value)
+    return value
+
+
+AnyNetwork = Annotated[SerializeAsAny[NetworkSpec], BeforeValidator(_of_its_type)]
+
+
 class Figure(BaseModel):
     """One measured quality of a model and where the number comes from."""
 
@@ -162,7 +176,7 @@ class ModelSpec(BaseModel):
     hu_window: tuple[float, float] = ABDOMEN_WINDOW_HU
     patch: tuple[int, int, int]
     overlap: float = Field(default=0.25, ge=0.0, le=0.9)
-    network: NetworkSpec = NetworkSpec()
+    network: AnyNetwork = NetworkSpec()
     post_processing: PostProcessing = PostProcessing()
     training_data: str
     trained_on: datetime.date

@@ -127,6 +127,12 @@ def figures(
             r.false_lesion_ml for r in results
         ],
     }
+    wanted |= {
+        f"{organ} IoU": [r.organ_iou for r in results],
+        f"{lesion} IoU": [r.lesion_iou for r in results],
+        f"{organ} voxel accuracy": [r.organ_accuracy for r in results],
+        f"{lesion} voxel accuracy": [r.lesion_accuracy for r in results],
+    }
     made = []
     for what, values in wanted.items():
         known = [value for value in values if value is not None]

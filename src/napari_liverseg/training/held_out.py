@@ -50,6 +50,9 @@ class CaseResult:
         Lesion that was found in a case without any; None in others.
     picture : str
         File name of the slice with most differences, beside the measures.
+    organ_iou, lesion_iou, organ_accuracy, lesion_accuracy : float or None
+        Overlap, and share of all voxels that are right; the lesion's IoU is None
+        where there is none.
     """
 
     case: str
@@ -60,6 +63,10 @@ class CaseResult:
     organ_hd95_mm: float | None
     false_lesion_ml: float | None
     picture: str
+    organ_iou: float | None = None
+    lesion_iou: float | None = None
+    organ_accuracy: float | None = None
+    lesion_accuracy: float | None = None
 
 
 def measure_held_out(
@@ -147,4 +154,8 @@ def _result(name: str, fold: int, measures: CaseMeasures, picture: str) -> CaseR
         organ_hd95_mm=organ.distances.hd95_mm if organ.distances else None,
         false_lesion_ml=None if has_lesion else found_ml,
         picture=picture,
+        organ_iou=organ.agreement.jaccard,
+        lesion_iou=lesion.agreement.jaccard if has_lesion else None,
+        organ_accuracy=organ.agreement.accuracy,
+        lesion_accuracy=lesion.agreement.accuracy,
     )

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
 
 
@@ -12,9 +13,15 @@ class PlanarRecipe(SegmentationRecipe):
 
     Patches are one slice high. ``sampling.lesion`` is the share of slices that bear
     a lesion, ``sampling.organ`` that of slices with the organ and without a lesion.
+
+    Parameters
+    ----------
+    weights : str or None
+        File with first weights of a residual encoder, see `backbone.resnet_weights`.
     """
 
     kind: Literal["segmentation-2d"] = "segmentation-2d"  # type: ignore[assignment]
+    weights: str | None = None
 
     @model_validator(mode="after")
     def _is_planar(self) -> Self:
@@ -23,6 +30,9 @@ class PlanarRecipe(SegmentationRecipe):
             raise ValueError(msg)
         if self.patch is not None and self.patch[0] != 1:
             msg = f"patch must be one slice high, and is {self.patch[0]}"
+            raise ValueError(msg)
+        if self.weights is not None and not isinstance(self.network, ResUNetSpec):
+            msg = "weights are for a network of the type resnet-unet"
             raise ValueError(msg)
         resolution = self.augmentation.resolution
         if resolution.probability and resolution.factor[0] <= 0.5:

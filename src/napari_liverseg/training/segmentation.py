@@ -23,6 +23,7 @@ from napari_liverseg.training.held_out import (
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.order import Order, Trained, open_run, rank_in
 from napari_liverseg.training.prepared_case import Reading
+from napari_liverseg.training.pretrained import pretrained
 from napari_liverseg.training.report import write_report
 from napari_liverseg.training.result import assemble, known_result, save_whole
 from napari_liverseg.training.watch import Ears
@@ -121,6 +122,7 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
     rank = rank_in(os.environ)
     start = start_of(recipe)
     spec = draft(recipe, start)
+    pretrained(recipe, 0)  # refused now, and not after all cases were read
     labelled = find_labelled(order.data)
     values = label_values(labelled.labels, recipe.labels)
     known = tuple(sorted({*labelled.labels.values(), 0}))
@@ -192,7 +194,7 @@ def _held_out(run: Run, fold: int) -> tuple[PreparedCase, ...]:
 def _first_network(run: Run, fold: int) -> torch.nn.Module | None:
     """Return the network to begin with; of several each fold takes another one."""
     if run.start is None:
-        return None
+        return pretrained(run.recipe, fold)
     networks = run.start.load_networks()
     return networks[fold % len(networks)]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from napari_liverseg.models.spec import NetworkSpec
+from napari_liverseg.models.spec import AnyNetwork
 from napari_liverseg.training.augmentation import Augmentation
 from napari_liverseg.training.recipe import Recipe
 
@@ -118,7 +118,7 @@ class SegmentationRecipe(Recipe):
     start: str | None = None
     spacing_mm: tuple[float, float, float] | None = None
     patch: tuple[int, int, int] | None = None
-    network: NetworkSpec | None = None
+    network: AnyNetwork | None = None
     hu_window: tuple[float, float] | None = None
     overlap: float = Field(default=0.5, ge=0, le=0.9)
     loss: Literal["dice+cross-entropy", "dice"] = "dice+cross-entropy"
