@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from napari_liverseg.cli import main
 from napari_liverseg.inference.options import RunOptions
@@ -60,7 +61,7 @@ def _check_card(model):
     assert "recipe tiny" in model.training_data
     assert "torch" in model.training_data
     assert "liver_P" not in model.model_dump_json()
-    assert model.recipe["epochs"] == 2
+    assert yaml.safe_load(model.recipe)["epochs"] == 2
     dice = next(f for f in model.figures if f.what == "liver Dice")
     assert "4 held-out cases, sd" in dice.source
 

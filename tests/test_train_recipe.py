@@ -8,7 +8,7 @@ from napari_liverseg.core.errors import DeviceError, ModelError
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.training.alter import Alterer
 from napari_liverseg.training.augmentation import Augmentation
-from napari_liverseg.training.card import draft, start_of
+from napari_liverseg.training.card import draft, start_of, structures
 from napari_liverseg.training.compute import precision_for, processes
 from napari_liverseg.training.objective import make_loss
 from napari_liverseg.training.order import rank_in
@@ -175,3 +175,10 @@ def test_processes_are_counted_as_whoever_started_them_says():
     assert processes({"SLURM_NTASKS": "1"}, 2) == (2, 1)
     assert rank_in({"RANK": "3", "LOCAL_RANK": "1"}) == 3
     assert rank_in({}) == 0
+
+
+def test_a_model_of_another_organ_says_what_is_shown_as_liver():
+    spec = draft(tiny_recipe(labels={"organ": ["spleen"], "lesion": ["cyst"]}), None)
+    assert structures(spec) == ("spleen", "cyst")
+    assert "what is shown as liver is spleen" in spec.notice
+    assert structures(draft(tiny_recipe(), None)) == ("liver", "tumour")

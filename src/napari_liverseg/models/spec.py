@@ -11,7 +11,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
     PrivateAttr,
     SerializeAsAny,
     ValidationError,
@@ -157,9 +156,9 @@ class ModelSpec(BaseModel):
         Measured quality, each with its source.
     networks : int
         Networks of one kind that are averaged, such as one a fold.
-    recipe : dict
-        What its training was asked for, as the recipe's file says it; empty where
-        it was trained without one.
+    recipe : str
+        What its training was asked for, as YAML; empty where it was trained without
+        a recipe.
     post_processing : PostProcessing
         How masks made from its probabilities are cleaned.
     """
@@ -184,7 +183,7 @@ class ModelSpec(BaseModel):
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     figures: tuple[Figure, ...] = ()
     networks: int = Field(default=1, ge=1, le=MOST_NETWORKS)
-    recipe: dict[str, JsonValue] = {}
+    recipe: str = ""
 
     _folder: Path | None = PrivateAttr(default=None)
 

@@ -8,6 +8,8 @@ import statistics
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import yaml
+
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, Figure, ModelSpec
 from napari_liverseg.models.store import find_model
@@ -67,7 +69,7 @@ def draft(recipe: SegmentationRecipe, start: ModelSpec | None) -> ModelSpec:
             training_data="nothing yet",
             trained_on=_today(),
             licence=recipe.licence,
-            recipe=recipe.model_dump(mode="json"),
+            recipe=recipe.as_yaml(),
         )
     except ValueError as error:
         found = f"The recipe '{recipe.name}' makes no model: {_reason(error)}."
@@ -98,7 +100,7 @@ def finished(
     parts = [
         f"{len(folds.cases)} labelled CTs of {folds.patients} patients (data {data})",
         _say_folds(folds),
-        f"recipe {spec.recipe['name']}",
+        f"recipe {spec.name}",
     ]
     if start is not None:
         parts.append(f"begun from {start.name} {start.version}")
@@ -154,15 +156,9 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 def structures(spec: ModelSpec) -> tuple[str, str]:
     """Return what organ and lesion are called on the model's card."""
-    labels = spec.recipe.get("labels")
-    names = labels if isinstance(labels, dict) else {}
-    organ, lesion = names.get("organ"), names.get("lesion")
-    return (
-        " and ".join(map(str, organ)) if isinstance(organ, list) and organ else "liver",
-        " and ".join(map(str, lesion))
-        if isinstance(lesion, list) and lesion
-        else "tumour",
-    )
+    names = (yaml.safe_load(spec.recipe) or {}).get("labels", {})
+    organ, lesion = (" and ".join(names.get(key, ())) for key in ("organ", "lesion"))
+    return organ or "liver", lesion or "tumour"
 
 
 def _measured_by(folds: Folds) -> str:
