@@ -94,7 +94,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(data, tmp_path, capsys
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "classifier.json").write_text("{}")
     write_random_model(tmp_path / "models" / "a")
-    recipe = {"labels": {"organ": ["pancreas"]}}
+    recipe = "labels: {organ: [pancreas]}"
     write_random_model(tmp_path / "models" / "b", recipe=recipe)
     for given, said in (
         (("nobody",), "no model 'nobody'"),

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+from pydantic import ValidationError
+
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.progress import stop_if
 from napari_liverseg.inference.decision import decide
@@ -195,15 +198,21 @@ def _model_of(run: str) -> Model:
 
 def _names(models: Iterable[Model]) -> Names:
     """Return the labels that models were trained for; liver where none says so."""
-    wanted = {
-        Names.model_validate(model.recipe.get("labels") or {})
-        for model in models
-        if isinstance(model, ModelSpec)
-    }
+    wanted = {_names_of(model) for model in models if isinstance(model, ModelSpec)}
     if len(wanted) > 1:
         found = "These models were trained for different labels."
         raise ModelError(found, "Compare models of one organ at a time.")
     return next(iter(wanted), Names())
+
+
+def _names_of(model: ModelSpec) -> Names:
+    try:
+        recipe = yaml.safe_load(model.recipe)
+        given = recipe.get("labels") if isinstance(recipe, dict) else None
+        return Names.model_validate(given or {})
+    except (yaml.YAMLError, ValidationError) as error:
+        found = f"The recipe that the model '{model.name}' holds cannot be read."
+        raise ModelError(found, "Copy the whole model folder again.") from error
 
 
 @dataclass(frozen=True)
