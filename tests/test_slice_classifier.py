@@ -79,7 +79,7 @@ def test_it_learns_and_is_judged_on_the_test_part(trained):
 
 def test_no_patient_is_on_two_sides(trained, pictures):
     _result, out, _home = trained
-    split = json.loads((out / "split.json").read_text())
+    split = json.loads((out / "fold_1" / "split.json").read_text())
     paths = sorted(map(str, pictures.rglob("*.png")))
     parts = [
         {paths[number].split("/")[-2] for number in split[part]}
@@ -255,7 +255,7 @@ def test_bad_pictures_are_named_in_one_report_before_anything_is_trained(tmp_pat
     assert "2 of 10 pictures" in said
     assert "'broken.png' cannot be read" in said
     assert "same picture" in said
-    assert not (tmp_path / "out" / "last.ckpt").exists()
+    assert not (tmp_path / "out" / "fold_1").exists()
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         open_run(order, recipe, follows=False)
         pictures = _pictures(recipe, order, data, ears)
         network.to(order.place.kind)
-        fit = ClassifierFit(recipe, network, pictures, order.out, ears)
+        fit = ClassifierFit(recipe, network, pictures, order.fold_folder(0), ears)
         fit.run()
         _write_curves(order.out / CURVES_FILE, fit.epochs)
         if fit.was_stopped:
@@ -173,7 +173,8 @@ def _pictures(
 ) -> PictureData:
     read = check_pictures(data, recipe, ears.on_progress)
     shares = recipe.test_share, recipe.validation_share
-    split = keep_split(order.out / SPLIT_FILE, data, shares, recipe.seed)
+    path = order.fold_folder(0) / SPLIT_FILE
+    split = keep_split(path, data, shares, recipe.seed)
     labels = [data.classes.index(picture.label) for picture in data.pictures]
     return PictureData(read, torch.tensor(labels), split)
 
