@@ -10,11 +10,14 @@ from typing import Annotated
 import typer
 
 from napari_liverseg.cli.batch import batch
+from napari_liverseg.cli.compare import compare
 from napari_liverseg.cli.inspect import inspect
 from napari_liverseg.cli.measure import measure
 from napari_liverseg.cli.models import models
+from napari_liverseg.cli.predict_image import predict_image
 from napari_liverseg.cli.segment import segment
 from napari_liverseg.cli.text import printable
+from napari_liverseg.cli.train import train
 from napari_liverseg.cli.viewer import demo, view
 from napari_liverseg.core.errors import CancelledError, LiversegError
 
@@ -37,7 +40,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (inspect, segment, batch, measure, demo, view):
+for command in (
+    inspect,
+    segment,
+    batch,
+    measure,
+    train,
+    compare,
+    predict_image,
+    demo,
+    view,
+):
     app.command()(command)
 app.add_typer(models, name="models")
 

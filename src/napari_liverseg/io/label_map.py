@@ -25,7 +25,7 @@ from napari_liverseg.io.proven_file import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -42,6 +42,7 @@ def read_label_map(
     *,
     resample: bool = False,
     values: Mapping[int, int] | None = None,
+    known: Collection[int] | None = None,
 ) -> Segmentation:
     """Read a label map as ground truth or as an earlier correction.
 
@@ -57,6 +58,8 @@ def read_label_map(
     values : mapping of int to int or None
         Which values of the file become 1 (liver) and 2 (tumour); all others
         become background. None takes 0, 1 and 2 as they are and refuses others.
+    known : collection of int or None
+        Every value that the file may hold where `values` is given; None takes any.
 
     Raises
     ------
@@ -70,6 +73,8 @@ def read_label_map(
         found = f"'{path.name}' is no label map that can be read here."
         raise CaseError(found, "Open a NIfTI, NRRD or MHA file.")
     image = read_image(path)
+    if known is not None:
+        _refuse_unnamed(image.voxels, known, path.name)
     labels = _as_labels(image.voxels, values, path.name)
     if volume is None:
         geometry, reorientation = reorient_to_lps(image.geometry)
@@ -149,6 +154,13 @@ def _as_labels(
         step = "Name the values of liver and tumour, or open another label map."
         raise CaseError(found, step)
     return voxels.astype(np.uint8)
+
+
+def _refuse_unnamed(voxels: NDArray[Any], known: Collection[int], name: str) -> None:
+    if not np.isin(np.unique(voxels), list(known)).all():
+        wanted = ", ".join(str(value) for value in sorted(known))
+        found = f"'{name}' holds the values {_told(voxels)}; expected {wanted}."
+        raise CaseError(found, "Name every value in the data set, or mend the map.")
 
 
 def _mapped(voxels: NDArray[Any], values: Mapping[int, int]) -> NDArray[np.uint8]:

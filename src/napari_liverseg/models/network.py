@@ -15,6 +15,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.planar import Planar
+from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE, Labels
 
 if TYPE_CHECKING:
@@ -30,22 +32,36 @@ def build_network(network: NetworkSpec) -> torch.nn.Module:
 
     It maps ``(batch, 1, z, y, x)`` to one logit per label,
     ``(batch, 3, z, y, x)``; the spatial shape must be a multiple of
-    ``network.reduction``.
+    ``network.reduction``, except for z in a network of two dimensions.
     """
+    if isinstance(network, ResUNetSpec):
+        from napari_liverseg.models.resunet import ResUNet
+
+        return Planar(ResUNet(network))
     unet: torch.nn.Module = UNet(
-        spatial_dims=3,
+        spatial_dims=network.dimensions,
         in_channels=1,
         out_channels=len(Labels.model_fields),
         channels=network.channels,
         strides=network.strides,
         num_res_units=network.num_res_units,
         norm=None if network.norm == "none" else network.norm,
+        dropout=network.dropout,
     )
-    return unet
+    return unet if network.dimensions == 3 else Planar(unet)
+
+
+def load_networks(model: ModelSpec) -> tuple[torch.nn.Module, ...]:
+    """Return each network of a model by itself, see `load_network`."""
+    loaded = load_network(model)
+    return (loaded,) if model.networks == 1 else tuple(loaded.children())
 
 
 def load_network(model: ModelSpec) -> torch.nn.Module:
     """Return a model's network with its weights on the CPU, ready to infer.
+
+    Several networks come as one `torch.nn.ModuleList`, whose tensors have the
+    network's number in front of their names.
 
     Parameters
     ----------
@@ -60,7 +76,7 @@ def load_network(model: ModelSpec) -> torch.nn.Module:
     """
     weights = _checked_weights(model)
     with torch.device("meta"):  # no memory, no draw from the global random state
-        network = build_network(model.network)
+        network = _build(model)
     _refuse_other_tensors(model, weights, network.state_dict())
     network.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in weights.items()},
@@ -79,7 +95,8 @@ def save_model(network: torch.nn.Module, model: ModelSpec, folder: Path) -> Mode
     Parameters
     ----------
     network : torch.nn.Module
-        As `build_network` builds it from ``model.network``.
+        As `build_network` builds it from ``model.network``, or a
+        `torch.nn.ModuleList` of ``model.networks`` of them.
     model : ModelSpec
         Its hash is replaced by that of the written weights.
     folder : Path
@@ -112,6 +129,14 @@ def save_model(network: torch.nn.Module, model: ModelSpec, folder: Path) -> Mode
         load_network(written.in_folder(fresh))
         _exchange(fresh, folder, former)
     return written.in_folder(folder.resolve())
+
+
+def _build(model: ModelSpec) -> torch.nn.Module:
+    if model.networks == 1:
+        return build_network(model.network)
+    return torch.nn.ModuleList(
+        build_network(model.network) for _ in range(model.networks)
+    )
 
 
 def _exchange(fresh: Path, folder: Path, former: Path) -> None:

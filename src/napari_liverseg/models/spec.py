@@ -3,14 +3,16 @@
 import datetime
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializeAsAny,
     ValidationError,
     model_validator,
 )
@@ -33,6 +35,9 @@ AIR = -1.0
 
 MAX_SPEC_BYTES = 1_000_000
 """A longer `model.json` is no spec; it is refused before it is parsed."""
+
+MOST_NETWORKS = 20
+"""More than any cross-validation has folds."""
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,6 +65,10 @@ class NetworkSpec(BaseModel):
         Residual units per level; 0 gives plain convolutions.
     norm : {'instance', 'batch', 'none'}
         Normalisation inside the network.
+    dimensions : {2, 3}
+        2 sees each slice by itself, see `planar.Planar`.
+    dropout : float
+        Share of features that a training step leaves out.
     """
 
     model_config = _STRICT
@@ -71,11 +80,18 @@ class NetworkSpec(BaseModel):
     strides: tuple[int, ...] = (2, 2, 2, 2)
     num_res_units: int = Field(default=2, ge=0, le=8)
     norm: Literal["instance", "batch", "none"] = "instance"
+    dimensions: Literal[2, 3] = 3
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @property
     def reduction(self) -> int:
         """How many voxels of the input lie in one voxel of the deepest level."""
         return int(np.prod(self.strides))
+
+    def fits(self, patch: tuple[int, int, int]) -> bool:
+        """Whether windows of a shape ``(z, y, x)`` can be halved as often as needed."""
+        sides = patch[3 - self.dimensions :]
+        return all(side % self.reduction == 0 for side in sides)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -89,6 +105,18 @@ class NetworkSpec(BaseModel):
             msg = "every stride must be 1 to 4"
             raise ValueError(msg)
         return self
+
+
+def _of_its_type(value: Any) -> Any:
+    """Return networks that `NetworkSpec` does not describe as what does."""
+    if isinstance(value, dict) and value.get("type") == "resnet-unet":
+        from napari_liverseg.models.resunet_spec import ResUNetSpec
+
+        return ResUNetSpec.model_validate(value)
+    return value
+
+
+AnyNetwork = Annotated[SerializeAsAny[NetworkSpec], BeforeValidator(_of_its_type)]
 
 
 class Figure(BaseModel):
@@ -131,6 +159,11 @@ class ModelSpec(BaseModel):
         Of the weights file, in hex; empty only until the model is saved.
     figures : tuple of Figure
         Measured quality, each with its source.
+    networks : int
+        Networks of one kind that are averaged, such as one a fold.
+    recipe : str
+        What its training was asked for, as YAML; empty where it was trained without
+        a recipe.
     post_processing : PostProcessing
         How masks made from its probabilities are cleaned.
     """
@@ -147,13 +180,15 @@ class ModelSpec(BaseModel):
     hu_window: tuple[float, float] = ABDOMEN_WINDOW_HU
     patch: tuple[int, int, int]
     overlap: float = Field(default=0.25, ge=0.0, le=0.9)
-    network: NetworkSpec = NetworkSpec()
+    network: AnyNetwork = NetworkSpec()
     post_processing: PostProcessing = PostProcessing()
     training_data: str
     trained_on: datetime.date
     licence: str
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     figures: tuple[Figure, ...] = ()
+    networks: int = Field(default=1, ge=1, le=MOST_NETWORKS)
+    recipe: str = ""
 
     _folder: Path | None = PrivateAttr(default=None)
 
@@ -208,11 +243,11 @@ class ModelSpec(BaseModel):
         labels = self.labels
         return Output(len(Labels.model_fields), (labels.liver,), (labels.tumour,))
 
-    def load_networks(self) -> tuple["torch.nn.Module"]:
-        """Return the network with its weights, see `models.network.load_network`."""
-        from napari_liverseg.models.network import load_network
+    def load_networks(self) -> tuple["torch.nn.Module", ...]:
+        """Return the networks with their weights, see `models.network.load_network`."""
+        from napari_liverseg.models.network import load_networks
 
-        return (load_network(self),)
+        return load_networks(self)
 
     def in_folder(self, folder: Path) -> Self:
         """Return the same spec, bound to the folder of its files."""
@@ -229,7 +264,9 @@ class ModelSpec(BaseModel):
             msg = "hu_window must rise"
             raise ValueError(msg)
         step = self.network.reduction
-        if not all(0 < p <= 512 and p % step == 0 for p in self.patch):
+        if not all(0 < p <= 512 for p in self.patch) or not self.network.fits(
+            self.patch
+        ):
             msg = f"patch must be multiples of {step}, the network's reduction, to 512"
             raise ValueError(msg)
         cleaning = self.post_processing

@@ -80,8 +80,8 @@ def starved_band(axes_mm: Axes, rng: np.random.Generator) -> NDArray[np.float32]
     _, y, x = axes_mm
     centre, width = rng.uniform(y[0], y[-1]), rng.uniform(12, 45)
     band = np.exp(-(((y - centre) / width) ** 2)).astype(np.float32)[None, :, None]
-    depth = np.float32(rng.uniform(8, 40))
-    depth = depth * (1 + 0.25 * smooth_field(axes_mm, 60.0, rng))
+    uneven = 1 + 0.25 * smooth_field(axes_mm, 60.0, rng)
+    depth = np.float32(rng.uniform(8, 40)) * uneven
     nodes = rng.standard_normal((len(axes_mm[0]), len(y), 5), dtype=np.float32)
     along = np.linspace(0, 4, len(x), dtype=np.float32)
     first = np.minimum(along.astype(int), 3)

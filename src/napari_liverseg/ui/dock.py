@@ -14,6 +14,7 @@ from napari_liverseg.ui.keys import Keys, sheet_shortcuts
 from napari_liverseg.ui.message import Message, MessageArea
 from napari_liverseg.ui.offer import offer_corrections
 from napari_liverseg.ui.orientation import OrientationLetters
+from napari_liverseg.ui.retrain_section import RetrainSection
 from napari_liverseg.ui.segment_section import SegmentSection
 from napari_liverseg.ui.session import Session
 from napari_liverseg.ui.threshold_section import ThresholdSection
@@ -48,6 +49,7 @@ class LiverDock(QWidget):
         self.correct = CorrectSection(self.session)
         self.compare = CompareSection(self.session)
         self.export = ExportSection(self.session, self.compare)
+        self.retrain = RetrainSection(self.session)
         self.sections = (
             self.case,
             self.segment,
@@ -55,6 +57,7 @@ class LiverDock(QWidget):
             self.correct,
             self.compare,
             self.export,
+            self.retrain,
         )
         self._lay_out()
         self.letters = OrientationLetters(self.viewer)
@@ -150,6 +153,8 @@ class LiverDock(QWidget):
         session.layers_changed.connect(self._on_layers)
         session.journal_failed.connect(self._on_journal_failed)
         self.segment.slot.done.connect(self._on_segmented)
+        self.export.added_to.connect(self.retrain.use_folder)
+        self.retrain.made.connect(self._on_made)
         self.compare.slot.done.connect(lambda _: self.compare.set_open(True))
 
     def _on_case(self) -> None:
@@ -165,6 +170,10 @@ class LiverDock(QWidget):
             # What the run has to say stays in sight until it is closed.
             unread = () if self.segment.messages.is_empty else (self.segment,)
             self._go_to(*unread, self.threshold, self.correct)
+
+    def _on_made(self, name: str) -> None:
+        self.segment.use_model(name)
+        self._go_to(self.segment)
 
     def _on_restored(self) -> None:
         self._go_to(self.correct)

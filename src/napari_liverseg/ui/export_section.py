@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_liverseg.core.errors import ExportError, LiversegError
@@ -36,11 +37,15 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 class ExportSection(Section):
     """Writes label maps on the CT's own grid, CSV, and retraining sets."""
 
+    added_to = Signal(object)
+    """Folder of the retraining set that a case was added to."""
+
     def __init__(self, session: Session, compare: CompareSection) -> None:
         super().__init__(6, "Export")
         self._session = session
         self._compare = compare
         self._set: Path | None = None
+        self._last_set: Path | None = None
         self.slot = JobSlot("Exporting", self)
         self.slot.done.connect(self._on_done)
         self.slot.failed.connect(self._on_failed)
@@ -73,7 +78,7 @@ class ExportSection(Section):
         overwrite : bool
             The user has agreed to replace the file.
         """
-        self._set = None
+        self._set = self._last_set = None
         self._start(partial(write_masks, path, overwrite=overwrite))
 
     def save_csv(self, path: Path) -> None:
@@ -97,7 +102,7 @@ class ExportSection(Section):
         overwrite : bool
             The user has agreed to replace what the set holds of this CT.
         """
-        self._set = None if overwrite else folder
+        self._set, self._last_set = None if overwrite else folder, folder
         self._start(partial(write_case, folder, overwrite=overwrite))
 
     def close_down(self) -> None:
@@ -179,6 +184,9 @@ class ExportSection(Section):
     def _on_done(self, text: str) -> None:
         self.messages.show_message("export", Message(text))
         self.set_status(text)
+        if self._last_set is not None:
+            self.added_to.emit(self._last_set)
+            self._last_set = None
 
     def _on_failed(self, error: Exception) -> None:
         folder, volume = self._set, self._session.volume

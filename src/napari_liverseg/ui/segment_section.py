@@ -111,6 +111,13 @@ class SegmentSection(Section):
         )
         self.slot.start(partial(predict, ask))
 
+    def use_model(self, name: str) -> None:
+        """Choose a model by its name, be it new in the list or not."""
+        self._fill_models()
+        names = [self.model.itemData(i).name for i in range(self.model.count())]
+        if name in names:
+            self.model.setCurrentIndex(names.index(name))
+
     def close_down(self) -> None:
         """Stop a run and take no notice of its end."""
         self.slot.drop()
@@ -178,6 +185,7 @@ class SegmentSection(Section):
         self.result.setText("Stopped. The masks are as they were.")
 
     def _fill_models(self) -> None:
+        self.model.clear()
         for spec in list_models():
             self.model.addItem(spec.title, spec)
         self._on_model()

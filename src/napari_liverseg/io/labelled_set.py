@@ -1,0 +1,200 @@
+"""Labelled cases as others keep them: nnU-Net's raw folder, a datalist, our own set."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_liverseg.core.errors import CaseError
+from napari_liverseg.core.segmentation import LABELS
+from napari_liverseg.io.formats import stem
+
+DATASET = "dataset.json"
+MOST_BYTES = 100_000_000
+"""A longer file is no list of cases."""
+
+OWN_ID = re.compile(r"(?P<patient>.+_P\d+)_\d+")
+"""IDs of our own retraining set: ``liver_P001_02`` is the second CT of a patient."""
+
+PATIENT_KEYS = ("patient", "subject", "patient_id", "subject_id")
+
+Layout = Literal["nnU-Net raw folder", "datalist"]
+
+
+@dataclass(frozen=True)
+class LabelledCase:
+    """Where a CT and its label map lie; neither was opened.
+
+    Parameters
+    ----------
+    name : str
+        Unique in its set.
+    image, label : Path
+    patient : str or None
+        What groups the cases of one patient; None where nothing says it.
+    """
+
+    name: str
+    image: Path
+    label: Path
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Cases, and what the values of their label maps are called.
+
+    Parameters
+    ----------
+    cases : tuple of LabelledCase
+        By name.
+    labels : dict of str to int
+        Name to value, background included.
+    layout : {'nnU-Net raw folder', 'datalist'}
+        Our own retraining set has the former.
+    """
+
+    cases: tuple[LabelledCase, ...]
+    labels: dict[str, int]
+    layout: Layout
+
+
+def find_labelled(path: str | Path) -> LabelledSet:
+    """Return the cases that a folder or a list names, without opening them.
+
+    Parameters
+    ----------
+    path : path
+        A raw folder of nnU-Net (`imagesTr`, `labelsTr`, `dataset.json`), such as
+        our own retraining set; or a datalist of MONAI or of the Medical
+        Segmentation Decathlon, or the folder that holds one as `dataset.json`:
+        ``{"training": [{"image": ..., "label": ...}]}``, paths from its folder. An
+        item may name its ``patient`` (or ``subject``).
+
+    Raises
+    ------
+    CaseError
+        When it is none of these, or names no case.
+    """
+    path = Path(path)
+    file = path / DATASET if path.is_dir() else path
+    if not file.is_file():
+        found = f"'{path.name}' holds no labelled cases: there is no {file.name}."
+        raise CaseError(found, _LAYOUTS)
+    content = _read(file)
+    if "training" in content:
+        found_set = _from_datalist(content, file)
+    elif (file.parent / "labelsTr").is_dir():
+        found_set = _from_nnunet(content, file.parent)
+    else:
+        found = f"'{file.name}' lists no training cases, and beside it is no labelsTr."
+        raise CaseError(found, _LAYOUTS)
+    if not found_set.cases:
+        raise CaseError(f"'{path.name}' holds no labelled case.", _LAYOUTS)  # noqa: EM102
+    return found_set
+
+
+_LAYOUTS = (
+    "Give a retraining set, a raw folder of nnU-Net, or a datalist with 'training'."
+)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise ValueError
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        found = f"'{file.name}' cannot be read as JSON."
+        raise CaseError(found, "Mend it or copy it again.") from error
+    if not isinstance(content, dict):
+        raise CaseError(f"'{file.name}' lists no training cases.", _LAYOUTS)  # noqa: EM102
+    return content
+
+
+def _from_nnunet(content: dict[str, Any], folder: Path) -> LabelledSet:
+    """Pair ``imagesTr/ID_0000.nii.gz`` with ``labelsTr/ID.nii.gz``, be it not there."""
+    end = str(content.get("file_ending", ".nii.gz"))
+    channels = content.get("channel_names", {"0": "CT"})
+    if len(channels) != 1:
+        found = f"The data set has {len(channels)} images a case, where one CT is due."
+        raise CaseError(found, "Give a data set of CTs alone.")
+    labels = {p.name.removesuffix(end) for p in _files(folder / "labelsTr", end)}
+    mark = f"_0000{end}"
+    images = {p.name.removesuffix(mark) for p in _files(folder / "imagesTr", mark)}
+    cases = tuple(
+        LabelledCase(
+            name,
+            folder / "imagesTr" / f"{name}{mark}",
+            folder / "labelsTr" / f"{name}{end}",
+            _patient_in(name),
+        )
+        for name in sorted(labels | images)
+    )
+    return LabelledSet(cases, _label_values(content), "nnU-Net raw folder")
+
+
+def _files(folder: Path, end: str) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [
+        p
+        for p in folder.iterdir()
+        if p.name.endswith(end) and not p.name.startswith(".")
+    ]
+
+
+def _from_datalist(content: dict[str, Any], file: Path) -> LabelledSet:
+    items = content["training"]
+    if not isinstance(items, list) or not all(isinstance(i, dict) for i in items):
+        found = f"'training' of '{file.name}' is no list of cases."
+        raise CaseError(found, _LAYOUTS)
+    cases = [_item(item, number, file) for number, item in enumerate(items, start=1)]
+    return LabelledSet(_uniquely_named(cases), _label_values(content), "datalist")
+
+
+def _item(item: dict[str, Any], number: int, file: Path) -> LabelledCase:
+    paths = item.get("image"), item.get("label")
+    if not all(isinstance(path, str) and path for path in paths):
+        found = f"Case {number} of '{file.name}' does not name one image and one label."
+        raise CaseError(found, "Give each case an 'image' and a 'label'.")
+    image, label = (file.parent / str(path) for path in paths)
+    named = (str(item[key]) for key in PATIENT_KEYS if item.get(key) not in (None, ""))
+    return LabelledCase(
+        stem(image), image, label, next(named, None) or _patient_in(stem(image))
+    )
+
+
+def _uniquely_named(cases: list[LabelledCase]) -> tuple[LabelledCase, ...]:
+    """Tell files of one name apart by the folders around them."""
+    count = Counter(case.name for case in cases)
+    named = []
+    for number, case in enumerate(cases, start=1):
+        name = case.name
+        if count[name] > 1:
+            name = f"{case.image.parent.name}_{name}_{number:03d}"
+        named.append(replace(case, name=name))
+    return tuple(sorted(named, key=lambda case: case.name))
+
+
+def _patient_in(name: str) -> str | None:
+    found = OWN_ID.fullmatch(name)
+    return found["patient"] if found else None
+
+
+def _label_values(content: dict[str, Any]) -> dict[str, int]:
+    """Return name to value; nnU-Net writes it so, the Decathlon the other way round."""
+    given = content.get("labels", LABELS)
+    try:
+        pairs = given.items()
+        if all(str(key).isdecimal() for key, _ in pairs):
+            return {str(name): int(value) for value, name in pairs}
+        return {str(name): int(value) for name, value in pairs}
+    except (AttributeError, TypeError, ValueError) as error:
+        found = "The labels of the data set are not numbers with a name each."
+        step = "Give 'labels' such as {'background': 0, 'liver': 1, 'tumour': 2}."
+        raise CaseError(found, step) from error

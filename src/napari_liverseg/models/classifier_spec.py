@@ -1,0 +1,196 @@
+"""What a model that tells classes of pictures apart says of itself."""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from napari_liverseg.core.data_folder import data_folder
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.spec import (
+    ABDOMEN_WINDOW_HU,
+    MAX_SPEC_BYTES,
+    Figure,
+    NetworkSpec,
+)
+
+CLASSIFIER_FILE = "classifier.json"
+CLASSIFIER_WEIGHTS = "classifier.safetensors"
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class ResNetSpec(BaseModel):
+    """A residual network of He et al. (2016), up to its pooled features.
+
+    Parameters
+    ----------
+    depth : {10, 18, 34, 50}
+        Layers; those of 18, 34 and 50 take ImageNet weights of torchvision.
+    width : float
+        Features as a share of the original's.
+    """
+
+    model_config = _STRICT
+
+    type: Literal["resnet"] = "resnet"
+    depth: Literal[10, 18, 34, 50] = 18
+    width: float = Field(default=1.0, gt=0, le=2)
+
+
+class EncoderSpec(BaseModel):
+    """The encoder of a U-Net, flattened to two dimensions."""
+
+    model_config = _STRICT
+
+    type: Literal["unet-encoder"] = "unet-encoder"
+    network: NetworkSpec
+
+
+Backbone = Annotated[ResNetSpec | EncoderSpec, Field(discriminator="type")]
+
+
+class ClassifierSpec(BaseModel):
+    """One classifier, as `classifier.json` beside its weights describes it.
+
+    Parameters
+    ----------
+    name, title, notice, version, licence, training_data, trained_on, sha256, figures
+        See `models.spec.ModelSpec`.
+    classes : tuple of str
+        What its outputs mean.
+    positive : str or None
+        Of two classes the one that is looked for.
+    cut_off : float or None
+        Probability of `positive` from which it is called; None takes the likeliest.
+    image_size : int
+        Rows and columns that it sees.
+    hu_window : tuple of float
+        HU shown as black and white where it is given a CT slice.
+    backbone : ResNetSpec or EncoderSpec
+    recipe : dict
+        What its training was asked for.
+    """
+
+    model_config = _STRICT
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    title: str = Field(min_length=1)
+    notice: str = ""
+    version: str = Field(min_length=1)
+    classes: tuple[str, ...] = Field(min_length=2, max_length=50)
+    positive: str | None = None
+    cut_off: float | None = Field(default=None, ge=0, le=1)
+    image_size: int = Field(ge=16, le=1024)
+    hu_window: tuple[float, float] = ABDOMEN_WINDOW_HU
+    backbone: Backbone
+    training_data: str
+    trained_on: datetime.date
+    licence: str
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    figures: tuple[Figure, ...] = ()
+    recipe: dict[str, JsonValue] = {}
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of its two files.
+
+        Raises
+        ------
+        ModelError
+            When the model was not saved yet.
+        """
+        if self._folder is None:
+            found = f"The classifier '{self.name}' has no folder yet."
+            raise ModelError(found, "Save it first.")
+        return self._folder
+
+    @property
+    def card(self) -> str:
+        """A few lines that say what the model is."""
+        lines = [
+            f"{self.title}, version {self.version}",
+            self.notice,
+            f"Tells apart: {', '.join(self.classes)}.",
+            f"Trained on {self.training_data} ({self.trained_on:%Y-%m-%d}).",
+            *(f"{f.what}: {f.value:g} ({f.source})" for f in self.figures),
+            f"Licence: {self.licence}",
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def in_folder(self, folder: Path) -> Self:
+        """Return the same spec, bound to the folder of its files."""
+        bound = self.model_copy()
+        bound._folder = folder
+        return bound
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            msg = "classes must differ"
+            raise ValueError(msg)
+        if self.positive is not None and self.positive not in self.classes:
+            msg = f"positive is '{self.positive}', which is none of the classes"
+            raise ValueError(msg)
+        if self.cut_off is not None and self.positive is None:
+            msg = "a cut_off needs a positive class"
+            raise ValueError(msg)
+        if not self.hu_window[0] < self.hu_window[1]:
+            msg = "hu_window must rise"
+            raise ValueError(msg)
+        return self
+
+
+def classifiers_folder() -> Path:
+    """Return the folder where the user's classifiers are looked for."""
+    return data_folder() / "classifiers"
+
+
+def find_classifier(name_or_path: str | Path) -> ClassifierSpec:
+    """Return a classifier by its name, or by its folder.
+
+    Raises
+    ------
+    ModelError
+        When there is none, or its description is refused.
+    """
+    home = classifiers_folder() / str(name_or_path)
+    folder = home if (home / CLASSIFIER_FILE).is_file() else Path(name_or_path)
+    if not (folder / CLASSIFIER_FILE).is_file():
+        found = f"There is no classifier '{name_or_path}'."
+        names = sorted(p.parent.name for p in home.parent.glob(f"*/{CLASSIFIER_FILE}"))
+        known = f"Choose one of: {', '.join(names)}; or give" if names else "Give"
+        raise ModelError(found, f"{known} a folder with {CLASSIFIER_FILE}.")
+    return _read(folder / CLASSIFIER_FILE).in_folder(folder.resolve())
+
+
+def _read(path: Path) -> ClassifierSpec:
+    try:
+        if path.stat().st_size > MAX_SPEC_BYTES:
+            raise _refused(path, f"it is longer than {MAX_SPEC_BYTES} bytes")
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        return ClassifierSpec.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _refused(path, f"{where}: {first['msg']}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _refused(path, "it is not JSON") from error
+
+
+def _refused(path: Path, reason: str) -> ModelError:
+    found = f"{path} does not describe a classifier: {reason}."
+    return ModelError(found, "Copy the whole folder of the model again.")

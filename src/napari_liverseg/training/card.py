@@ -1,0 +1,206 @@
+"""What a trained model says of itself: data, folds, figures, versions."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import statistics
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import yaml
+
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, Figure, ModelSpec
+from napari_liverseg.models.store import find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari_liverseg.models.spec import NetworkSpec
+    from napari_liverseg.training.folds import Folds
+    from napari_liverseg.training.held_out import CaseResult
+    from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+
+NOT_CLINICAL = "not for clinical use"
+PACKAGES = ("napari-liverseg", "torch", "monai", "lightning")
+
+
+def start_of(recipe: SegmentationRecipe) -> ModelSpec | None:
+    """Return the model whose weights are the first ones, None without a start.
+
+    Raises
+    ------
+    ModelError
+        When there is none, it is of another maker's kind, or has other layers.
+    """
+    if recipe.start is None:
+        return None
+    model = find_model(recipe.start)
+    if not isinstance(model, ModelSpec):
+        found = f"The model '{model.name}' is of another kind than is trained here."
+        raise ModelError(found, "Begin from a model that this program trained.")
+    if recipe.network is not None and recipe.network != model.network:
+        found = f"The model '{model.name}' has other layers than '{recipe.name}' asks."
+        step = "Take the recipe 'quick', which takes its layers from the model."
+        raise ModelError(found, step)
+    return model
+
+
+def draft(recipe: SegmentationRecipe, start: ModelSpec | None) -> ModelSpec:
+    """Return the spec of the models of a training, before anything is known of them.
+
+    Raises
+    ------
+    ModelError
+        When the recipe's patch does not fit its network.
+    """
+    try:
+        return ModelSpec(
+            name=recipe.name,
+            title=recipe.title,
+            notice=_notice(recipe),
+            version=f"{_today():%Y.%m.%d}",
+            spacing_mm=recipe.spacing_mm or _of(start).spacing_mm,
+            hu_window=recipe.hu_window or _window(start),
+            patch=recipe.patch or _of(start).patch,
+            overlap=recipe.overlap,
+            network=recipe.network or _network(start),
+            training_data="nothing yet",
+            trained_on=_today(),
+            licence=recipe.licence,
+            recipe=recipe.as_yaml(),
+        )
+    except ValueError as error:
+        found = f"The recipe '{recipe.name}' makes no model: {_reason(error)}."
+        raise ModelError(found, "Mend the recipe.") from error
+
+
+def finished(
+    spec: ModelSpec,
+    folds: Folds,
+    results: Sequence[CaseResult],
+    start: ModelSpec | None,
+    series_keys: Iterable[str],
+) -> ModelSpec:
+    """Return the spec with what its card says of data, folds and quality.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        From `draft`.
+    folds : Folds
+    results : sequence of CaseResult
+        Of the held-out cases; none gives no figures.
+    start : ModelSpec or None
+    series_keys : iterable of str
+        Of all cases; one hash of them tells whether two models had the same data.
+    """
+    data = hashlib.sha256("\n".join(sorted(series_keys)).encode()).hexdigest()[:12]
+    parts = [
+        f"{len(folds.cases)} labelled CTs of {folds.patients} patients (data {data})",
+        _say_folds(folds),
+        f"recipe {spec.name}",
+    ]
+    if start is not None:
+        parts.append(f"begun from {start.name} {start.version}")
+    parts.append(", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    changes = {
+        "training_data": "; ".join(parts),
+        "trained_on": _today(),
+        "figures": figures(spec, folds, results),
+    }
+    return spec.model_copy(update=changes)
+
+
+def figures(
+    spec: ModelSpec, folds: Folds, results: Sequence[CaseResult]
+) -> tuple[Figure, ...]:
+    """Return mean and spread of each measure over the held-out cases."""
+    organ, lesion = structures(spec)
+    wanted: dict[str, list[float | None]] = {
+        f"{organ} Dice": [r.organ_dice for r in results],
+        f"{organ} 95 % Hausdorff distance in mm": [r.organ_hd95_mm for r in results],
+        f"{lesion} Dice": [r.lesion_dice for r in results],
+        f"share of each case's {lesion}s that are touched": [
+            r.lesion_recall for r in results
+        ],
+        f"ml of {lesion} invented in cases without any": [
+            r.false_lesion_ml for r in results
+        ],
+    }
+    wanted |= {
+        f"{organ} IoU": [r.organ_iou for r in results],
+        f"{lesion} IoU": [r.lesion_iou for r in results],
+        f"{organ} voxel accuracy": [r.organ_accuracy for r in results],
+        f"{lesion} voxel accuracy": [r.lesion_accuracy for r in results],
+    }
+    made = []
+    for what, values in wanted.items():
+        known = [value for value in values if value is not None]
+        if known:
+            mean, spread = mean_and_spread(known)
+            source = (
+                f"mean of {len(known)} held-out cases, sd {spread:.3g}, "
+                f"{_measured_by(folds)}, {_today():%Y-%m-%d}"
+            )
+            made.append(Figure(what=what, value=round(mean, 4), source=source))
+    return tuple(made)
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation; one value alone has a spread of 0."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return statistics.fmean(values), spread
+
+
+def structures(spec: ModelSpec) -> tuple[str, str]:
+    """Return what organ and lesion are called on the model's card."""
+    names = (yaml.safe_load(spec.recipe) or {}).get("labels", {})
+    organ, lesion = (" and ".join(names.get(key, ())) for key in ("organ", "lesion"))
+    return organ or "liver", lesion or "tumour"
+
+
+def _measured_by(folds: Folds) -> str:
+    if len(folds.held_out) == 1:
+        return "none of them trained it"
+    return f"each by the one of {len(folds.held_out)} networks that it did not train"
+
+
+def _say_folds(folds: Folds) -> str:
+    if len(folds.held_out) == 1:
+        held = len(folds.held_out[0])
+        return f"{held} of the CTs held out, by patient"
+    return f"{len(folds.held_out)} folds by patient, one network each"
+
+
+def _notice(recipe: SegmentationRecipe) -> str:
+    notice = f"trained here with the recipe '{recipe.name}', {NOT_CLINICAL}"
+    if recipe.labels.organ and set(recipe.labels.organ) != {"liver"}:
+        shown = ", ".join(recipe.labels.organ)
+        notice += f"; what is shown as liver is {shown}; let it look at the whole body"
+    return notice
+
+
+def _window(start: ModelSpec | None) -> tuple[float, float]:
+    return ABDOMEN_WINDOW_HU if start is None else start.hu_window
+
+
+def _network(start: ModelSpec | None) -> NetworkSpec:
+    return _of(start).network
+
+
+def _of(start: ModelSpec | None) -> ModelSpec:
+    if start is None:
+        msg = "it has neither a start nor its own voxels, patch and layers"
+        raise ValueError(msg)
+    return start
+
+
+def _reason(error: ValueError) -> str:
+    lines = str(error).splitlines()
+    return next((line.strip() for line in lines if "Value error" in line), lines[0])
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(tz=datetime.UTC).date()

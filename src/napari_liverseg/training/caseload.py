@@ -1,0 +1,74 @@
+"""All cases of a training, checked before an epoch is spent on any of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_liverseg.core.errors import CaseError, ExportError, LiversegError
+from napari_liverseg.core.progress import never_cancelled, stop_if
+from napari_liverseg.training.prepared_case import prepare_case
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.io.labelled_set import LabelledSet
+    from napari_liverseg.training.prepared_case import PreparedCase, Reading
+
+
+def check_cases(
+    cases: LabelledSet,
+    reading: Reading,
+    cache: Path,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled = never_cancelled,
+) -> dict[str, PreparedCase]:
+    """Check and prepare every case, and return them by name.
+
+    Parameters
+    ----------
+    cases : LabelledSet
+    reading : Reading
+    cache : Path
+        Where prepared cases are kept.
+    on_progress : callable
+        Told of each case.
+    is_cancelled : callable
+        Asked before each case.
+
+    Raises
+    ------
+    CaseError
+        One report that names every case which is no good, each with its reason.
+    ExportError
+        When the disk is full.
+    CancelledError
+        Once `is_cancelled` returns True.
+    """
+    good: dict[str, PreparedCase] = {}
+    bad: dict[str, str] = {}
+    owner: dict[str, str] = {}
+    for number, case in enumerate(cases.cases):
+        stop_if(is_cancelled)
+        on_progress(number, len(cases.cases), f"Checking case {number + 1}")
+        try:
+            prepared = prepare_case(case, reading, cache)
+        except ExportError:
+            raise
+        except LiversegError as error:
+            bad[case.name] = str(error)
+            continue
+        twin = owner.setdefault(prepared.series_key, case.name)
+        if twin != case.name:
+            # The same CT on both sides of a fold would be a test on what was learnt.
+            bad[case.name] = f"It is the same CT as '{twin}'. Leave one of them out."
+            continue
+        good[case.name] = prepared
+    if bad:
+        raise CaseError(_report(bad, len(cases.cases)))
+    return good
+
+
+def _report(bad: dict[str, str], total: int) -> str:
+    head = f"{len(bad)} of {total} cases cannot be trained on; nothing was trained."
+    return "\n".join([head, *(f"  {name}: {reason}" for name, reason in bad.items())])

@@ -1,0 +1,275 @@
+"""Several models on the same labelled cases, run and measured as the plugin would."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from pydantic import ValidationError
+
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.progress import stop_if
+from napari_liverseg.inference.decision import decide
+from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.io.labelled_set import OWN_ID, find_labelled
+from napari_liverseg.measure.case import measure_case
+from napari_liverseg.models.classifier_spec import CLASSIFIER_FILE
+from napari_liverseg.models.spec import ModelSpec
+from napari_liverseg.models.store import find_model
+from napari_liverseg.training.folds import FOLDS_FILE, read_folds
+from napari_liverseg.training.held_out import AS_IT_COMES
+from napari_liverseg.training.label_values import label_values
+from napari_liverseg.training.prepared_case import Reading, open_labelled
+from napari_liverseg.training.segmentation_recipe import Names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.io.labelled_set import LabelledCase
+    from napari_liverseg.measure.case import CaseMeasures
+    from napari_liverseg.models.contract import Model
+
+NO_MATTER_MM = (1.0, 1.0, 1.0)
+"""Cases are measured on their own grid."""
+
+
+@dataclass(frozen=True)
+class OnCase:
+    """What one model reached on one case.
+
+    Parameters
+    ----------
+    case : str
+        Its public name: an ID of our own, or its number.
+    liver_dice, liver_iou, liver_accuracy : float
+    tumour_dice, tumour_iou, lesion_recall : float or None
+        None where the case has no tumour; recall is the share of lesions touched.
+    tumour_accuracy : float
+        Accuracies are shares of all voxels; background dominates them.
+    false_tumour_ml : float or None
+        Found in a case without tumour; None in others.
+    seconds : float
+        From the opened CT to its masks.
+    is_seen : bool
+        Whether the model was trained on it.
+    """
+
+    case: str
+    liver_dice: float
+    liver_iou: float
+    liver_accuracy: float
+    tumour_dice: float | None
+    tumour_iou: float | None
+    tumour_accuracy: float
+    lesion_recall: float | None
+    false_tumour_ml: float | None
+    seconds: float
+    is_seen: bool
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """The measures by name."""
+        return {name: getattr(self, name) for name in MEASURES}
+
+
+MEASURES = {
+    "liver_dice": "liver Dice",
+    "liver_iou": "liver IoU",
+    "liver_accuracy": "liver voxel accuracy",
+    "tumour_dice": "tumour Dice",
+    "tumour_iou": "tumour IoU",
+    "tumour_accuracy": "tumour voxel accuracy",
+    "lesion_recall": "lesion recall",
+    "false_tumour_ml": "invented tumour, ml",
+    "seconds": "seconds a case",
+}
+"""Every measure of `OnCase`, and what a reader calls it."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One model and all that it reached.
+
+    Parameters
+    ----------
+    name, title : str
+    parameters : int
+        Of all its networks together.
+    networks : int
+    device : str
+    cases : tuple of OnCase
+        In the order of the data set, the same for every model.
+    """
+
+    name: str
+    title: str
+    parameters: int
+    networks: int
+    device: str
+    cases: tuple[OnCase, ...]
+
+    @property
+    def seen(self) -> int:
+        """How many of the cases the model was trained on."""
+        return sum(case.is_seen for case in self.cases)
+
+    def mean(self, measure: str) -> float | None:
+        """Return the mean of a measure over the cases that have it."""
+        known = [case.numbers[measure] for case in self.cases]
+        there = [value for value in known if value is not None]
+        return statistics.fmean(there) if there else None
+
+
+def compare(
+    runs: Sequence[str],
+    data: Path,
+    device: str,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> tuple[Compared, ...]:
+    """Run every model on every case, and measure it on the case's own grid.
+
+    Parameters
+    ----------
+    runs : sequence of str
+        Folders of trainings, folders of models, or names of models.
+    data : Path
+        See `io.labelled_set.find_labelled`.
+    device : str
+    on_progress, is_cancelled : callable
+
+    Raises
+    ------
+    ModelError
+        When a run holds no model, or models are of different organs.
+    CaseError, GeometryMismatchError
+        When a case is no good.
+    CancelledError
+        Once the user asked to stop.
+    """
+    models = [_model_of(run) for run in runs]
+    labelled = find_labelled(data)
+    values = label_values(labelled.labels, _names(models))
+    known = tuple(sorted({*labelled.labels.values(), 0}))
+    reading = Reading(values, known, NO_MATTER_MM)
+    made = []
+    for number, (run, model) in enumerate(zip(runs, models, strict=True)):
+        predictor = Predictor(model, device)
+        seen = _Seen.by(Path(run))
+        results = []
+        for place, case in enumerate(labelled.cases):
+            stop_if(is_cancelled)
+            done = number * len(labelled.cases) + place
+            text = f"{model.name}, case {place + 1} of {len(labelled.cases)}"
+            on_progress(done, len(models) * len(labelled.cases), text)
+            shown = _public_name(case, place)
+            results.append(_on_case(predictor, case, shown, reading, seen))
+        networks = predictor.networks
+        count = sum(p.numel() for net in networks for p in net.parameters())
+        made.append(
+            Compared(
+                name=model.name,
+                title=model.title,
+                parameters=count,
+                networks=len(networks),
+                device=predictor.device.name,
+                cases=tuple(results),
+            )
+        )
+    return tuple(made)
+
+
+def _model_of(run: str) -> Model:
+    folder = Path(run)
+    inner = folder / "model"
+    if (inner / CLASSIFIER_FILE).is_file() or (folder / CLASSIFIER_FILE).is_file():
+        found = f"'{run}' is a classifier of pictures, which has no masks to compare."
+        raise ModelError(found, "Its figures are in its own report.")
+    if (folder / FOLDS_FILE).is_file() and not inner.is_dir():
+        found = f"The training in '{run}' has not come to a model yet."
+        raise ModelError(found, "Go on with it by --resume first.")
+    return find_model(inner if inner.is_dir() else run)
+
+
+def _names(models: Iterable[Model]) -> Names:
+    """Return the labels that models were trained for; liver where none says so."""
+    wanted = {_names_of(model) for model in models if isinstance(model, ModelSpec)}
+    if len(wanted) > 1:
+        found = "These models were trained for different labels."
+        raise ModelError(found, "Compare models of one organ at a time.")
+    return next(iter(wanted), Names())
+
+
+def _names_of(model: ModelSpec) -> Names:
+    try:
+        recipe = yaml.safe_load(model.recipe)
+        given = recipe.get("labels") if isinstance(recipe, dict) else None
+        return Names.model_validate(given or {})
+    except (yaml.YAMLError, ValidationError) as error:
+        found = f"The recipe that the model '{model.name}' holds cannot be read."
+        raise ModelError(found, "Copy the whole model folder again.") from error
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a training has seen: keys of its CTs, else the names of its cases."""
+
+    keys: frozenset[str]
+    names: frozenset[str]
+
+    @classmethod
+    def by(cls, run: Path) -> _Seen:
+        keys = {p.read_text("utf-8") for p in run.glob("cache/*/series.txt")}
+        file = run / FOLDS_FILE
+        names = read_folds(file).cases if file.is_file() else ()
+        return cls(frozenset(keys), frozenset(names))
+
+    def has(self, name: str, key: str) -> bool:
+        return key in self.keys if self.keys else name in self.names
+
+
+def _on_case(
+    predictor: Predictor,
+    case: LabelledCase,
+    shown: str,
+    reading: Reading,
+    seen: _Seen,
+) -> OnCase:
+    volume, truth = open_labelled(case, reading)
+    started = time.perf_counter()
+    found = decide(predictor.predict(volume, options=AS_IT_COMES))
+    seconds = time.perf_counter() - started
+    is_seen = seen.has(case.name, volume.series_key)
+    return _measured(shown, measure_case(found, truth), seconds, is_seen=is_seen)
+
+
+def _measured(
+    shown: str, measures: CaseMeasures, seconds: float, *, is_seen: bool
+) -> OnCase:
+    liver, tumour = measures.liver.agreement, measures.tumour.agreement
+    has_tumour = measures.tumour.counts.truth > 0
+    invented = measures.tumour.counts.prediction * measures.voxel_ml
+    return OnCase(
+        case=shown,
+        liver_dice=liver.dice,
+        liver_iou=liver.jaccard,
+        liver_accuracy=liver.accuracy,
+        tumour_dice=tumour.dice if has_tumour else None,
+        tumour_iou=tumour.jaccard if has_tumour else None,
+        tumour_accuracy=tumour.accuracy,
+        lesion_recall=measures.lesions.recall_any if has_tumour else None,
+        false_tumour_ml=None if has_tumour else invented,
+        seconds=seconds,
+        is_seen=is_seen,
+    )
+
+
+def _public_name(case: LabelledCase, place: int) -> str:
+    """Return what a case is called outside; files are often named after patients."""
+    is_own = OWN_ID.fullmatch(case.name) and case.name.startswith("liver_P")
+    return case.name if is_own else f"case {place + 1}"

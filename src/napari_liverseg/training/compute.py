@@ -1,0 +1,145 @@
+"""Where a training runs: devices, processes, number format."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.plugins.environments import (
+    LightningEnvironment,
+    SLURMEnvironment,
+)
+from lightning.pytorch.strategies import DDPStrategy
+
+from napari_liverseg.core.errors import DeviceError
+from napari_liverseg.inference.precision import multiplies_bf16
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WAIT = datetime.timedelta(hours=12)
+"""How long a process waits for one that still measures its cases."""
+
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training runs.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    devices : int
+        Processes on this computer, one a GPU; on a CPU so many processes.
+    workers : int or None
+        Processes beside each of them that draw patches; None takes what the
+        processor has to spare.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    workers: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """``cpu``, ``cuda`` or ``mps``.
+
+        Raises
+        ------
+        DeviceError
+            When there are fewer GPUs than asked for, or none.
+        """
+        kind = self.device.partition(":")[0]
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if kind == "auto":
+            kind = "cuda" if gpus else "cpu"
+        if kind == "cuda" and gpus < self.devices:
+            found = f"{self.devices} GPUs were asked for, and PyTorch sees {gpus}."
+            raise DeviceError(found, "Ask for fewer --devices, or --device cpu.")
+        if kind == "mps" and not torch.backends.mps.is_available():
+            found = "The device 'mps' is not there: PyTorch sees no Apple GPU."
+            raise DeviceError(found, "Train with --device cpu.")
+        return kind
+
+    @property
+    def drawing(self) -> int:
+        """How many processes draw patches beside each training process."""
+        if self.workers is not None:
+            return self.workers
+        spare = (os.cpu_count() or 1) // self.devices - 1
+        return max(0, min(spare, MOST_WORKERS))
+
+    def trainer_options(self) -> dict[str, Any]:
+        """Return what Lightning's Trainer is told of devices and processes."""
+        devices, nodes = processes(os.environ, self.devices)
+        kind = self.kind
+        options: dict[str, Any] = {
+            "accelerator": "gpu" if kind == "cuda" else kind,
+            "devices": devices,
+            "num_nodes": nodes,
+        }
+        if kind == "cuda" and ":" in self.device and devices == 1:
+            options["devices"] = [int(self.device.partition(":")[2])]
+        if devices * nodes > 1:
+            options["strategy"] = DDPStrategy(timeout=WAIT)
+        if "SLURM_JOB_ID" in os.environ:
+            # Saving on a signal is our own; a job is queued again by its script.
+            slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1
+            plugin = SLURMEnvironment(auto_requeue=False) if slurm else None
+            options["plugins"] = [plugin or LightningEnvironment()]
+        return options
+
+
+def processes(environment: Mapping[str, str], devices: int) -> tuple[int, int]:
+    """Return processes on each computer and computers, as whoever started them says.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        Variables that torchrun and SLURM set.
+    devices : int
+        What is taken where neither started this.
+    """
+    if "TORCHELASTIC_RUN_ID" in environment:
+        here = int(environment["LOCAL_WORLD_SIZE"])
+        return here, int(environment["WORLD_SIZE"]) // here
+    tasks = int(environment.get("SLURM_NTASKS", "1"))
+    if tasks > 1:
+        nodes = int(environment.get("SLURM_NNODES", "1"))
+        return tasks // nodes, nodes
+    return devices, 1
+
+
+def precision_for(wanted: str, kind: str) -> str:
+    """Return Lightning's name of a number format, refused where it does not pay.
+
+    Parameters
+    ----------
+    wanted : {'auto', 'fp32', 'bf16', 'fp16'}
+    kind : {'cpu', 'cuda', 'mps'}
+
+    Raises
+    ------
+    DeviceError
+        When the device does not compute it in hardware.
+    """
+    if wanted == "auto":
+        # On a CPU fp32 gives the same bits every time.
+        return "bf16-mixed" if kind == "cuda" and multiplies_bf16(kind) else "32-true"
+    if wanted == "bf16":
+        is_there = multiplies_bf16(kind)
+    else:
+        is_there = wanted == "fp32" or kind == "cuda"
+    if not is_there:
+        raise _lacks(wanted, kind)
+    return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[wanted]
+
+
+def _lacks(wanted: str, kind: str) -> DeviceError:
+    found = f"The recipe asks for {wanted}, which the device '{kind}' does not have."
+    return DeviceError(found, "Set precision to auto or fp32 in the recipe.")

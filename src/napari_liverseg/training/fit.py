@@ -1,0 +1,154 @@
+"""Training one fold, from its first step or from its last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from napari_liverseg.models.network import build_network
+from napari_liverseg.training.checkpoint_file import WholeCheckpoints, step_of
+from napari_liverseg.training.compute import Place, precision_for
+from napari_liverseg.training.learner import Learner
+from napari_liverseg.training.patches import Numbers, Patches, make_loader
+from napari_liverseg.training.watch import Ears, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_liverseg.models.spec import ModelSpec
+    from napari_liverseg.training.prepared_case import PreparedCase
+    from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class FoldWork:
+    """One fold to train.
+
+    Parameters
+    ----------
+    number : int
+        From 0.
+    folder : Path
+        Of its checkpoint, curve and model.
+    train, held_out : tuple of PreparedCase
+    first : Module or None
+        Network to begin with.
+    minutes : float or None
+    """
+
+    number: int
+    folder: Path
+    train: tuple[PreparedCase, ...]
+    held_out: tuple[PreparedCase, ...]
+    first: torch.nn.Module | None
+    minutes: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What came of a fold.
+
+    Parameters
+    ----------
+    network : Module
+        The best one, on the CPU.
+    was_stopped : bool
+        Whether somebody asked to stop before it was over.
+    rank, world : int
+        Which of how many processes this is.
+    """
+
+    network: torch.nn.Module
+    was_stopped: bool
+    rank: int
+    world: int
+
+
+def fit_fold(
+    recipe: SegmentationRecipe,
+    spec: ModelSpec,
+    work: FoldWork,
+    place: Place,
+    ears: Ears,
+) -> Fitted:
+    """Train a fold until it is over, and return its best network.
+
+    A fold with a checkpoint goes on from there, with the same patches in the same
+    order as if it had never been interrupted.
+
+    Raises
+    ------
+    ModelError
+        When the loss or the weights are no numbers any more.
+    ExportError
+        When the disk is full; the last checkpoint stays.
+    DeviceError
+        When the devices are not there or lack the recipe's precision.
+    """
+    watch = Watch(recipe, work.folder, work.held_out, ears, work.minutes)
+    checkpoint = watch.checkpoint if watch.checkpoint.is_file() else None
+    learner = Learner(recipe, spec, work.number, work.first)
+    with _only_our_words():
+        trainer = _trainer(recipe, work, place, watch)
+        numbers = Numbers(
+            recipe.steps_per_epoch,
+            recipe.batch,
+            trainer.global_rank,
+            trainer.world_size,
+            step_of(checkpoint) if checkpoint else 0,
+        )
+        patches = Patches(work.train, spec.patch, recipe, work.number)
+        loader = make_loader(patches, numbers, place.drawing, torch.cuda.is_available)
+        trainer.fit(learner, loader, ckpt_path=checkpoint, weights_only=True)
+    network = build_network(spec.network)
+    network.load_state_dict(watch.best or learner.best_guess.cpu().state_dict())
+    return Fitted(
+        network.eval(), watch.was_stopped, trainer.global_rank, trainer.world_size
+    )
+
+
+def _trainer(
+    recipe: SegmentationRecipe, work: FoldWork, place: Place, watch: Watch
+) -> Trainer:
+    options = place.trainer_options()
+    plugins = [WholeCheckpoints(), *options.pop("plugins", [])]
+    return Trainer(
+        **options,
+        plugins=plugins,
+        precision=precision_for(recipe.precision, place.kind),
+        max_epochs=recipe.epochs,
+        gradient_clip_val=recipe.gradient_clip,
+        callbacks=[watch],
+        logger=TensorBoardLogger(work.folder, name="", version="tensorboard"),
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+@contextmanager
+def _only_our_words() -> Iterator[None]:
+    """Keep Lightning's advice off the screen: the devices it misses, its loggers."""
+    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch")]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", module="torch.distributed")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,30 @@
+"""What a segmentation network is trained to lower."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from monai.losses import DiceCELoss, DiceLoss
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+
+
+def make_loss(recipe: SegmentationRecipe) -> nn.Module:
+    """Return the loss of a recipe, from logits and labels to a number.
+
+    Logits are ``(batch, classes, z, y, x)``, labels ``(batch, 1, z, y, x)``. Dice is
+    soft, without the background and over the whole batch, so that a patch without a
+    lesion does not rule it.
+    """
+    common = {
+        "include_background": False,
+        "to_onehot_y": True,
+        "softmax": True,
+        "batch": True,
+    }
+    kind = DiceLoss if recipe.loss == "dice" else DiceCELoss
+    loss: nn.Module = kind(**common)
+    return loss

@@ -1,0 +1,151 @@
+"""What a user asks of a training beside its recipe, and what is kept where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_liverseg.core.errors import ExportError, ModelError
+from napari_liverseg.training.folds import FOLDS_FILE
+from napari_liverseg.training.recipe import read_recipe
+from napari_liverseg.training.whole_file import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_liverseg.training.compute import Place
+    from napari_liverseg.training.recipe import Recipe
+
+CACHE = "cache"
+RECIPE_FILE = "recipe.yaml"
+REPORT_FILE = "report.html"
+MEASURES_FILE = "held_out.json"
+"""Of a fold's held-out cases, in its folder."""
+
+START_FOLDER = "start"
+"""In a fold's folder: the same measures of the model that it began from."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One call of the command.
+
+    Parameters
+    ----------
+    data : Path
+        See `io.labelled_set.find_labelled`.
+    out : Path
+        Folder of the whole run.
+    place : Place
+    fold : int or None
+        The only fold to train, from 0; None trains what is left of all.
+    resume : bool
+        Whether to go on with the run that `out` holds.
+    name : str or None
+        Of the model; None takes the recipe's with the date.
+    """
+
+    data: Path
+    out: Path
+    place: Place
+    fold: int | None = None
+    resume: bool = False
+    name: str | None = None
+
+    @property
+    def cache(self) -> Path:
+        """Where prepared cases are kept; it may be removed after the training."""
+        return self.out / CACHE
+
+    @property
+    def model(self) -> Path:
+        """The model that comes out."""
+        return self.out / "model"
+
+    @property
+    def report(self) -> Path:
+        """The page on the training."""
+        return self.out / REPORT_FILE
+
+    def fold_folder(self, fold: int) -> Path:
+        """Where a fold, from 0, keeps its files."""
+        return self.out / f"fold_{fold + 1}"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What became of a training.
+
+    Parameters
+    ----------
+    model : Path or None
+        The model's folder; None while folds are missing.
+    name : str
+        By which the plugin lists it.
+    report : Path
+    missing : tuple of int
+        Folds, from 0, that are not trained yet.
+    was_stopped : bool
+        Whether somebody asked to stop.
+    figures : tuple of str
+        What was measured, in words.
+    """
+
+    model: Path | None
+    name: str
+    report: Path
+    missing: tuple[int, ...] = ()
+    was_stopped: bool = False
+    figures: tuple[str, ...] = ()
+
+
+def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
+    """Make the folder of a run, or refuse to mix two of them.
+
+    Parameters
+    ----------
+    order : Order
+    recipe : Recipe
+        Kept in the folder.
+    follows : bool
+        Whether this is one of several processes, and not the first.
+
+    Raises
+    ------
+    ExportError
+        When the folder holds a run, or something else, already.
+    ModelError
+        When its recipe is another one.
+    """
+    if follows:
+        return
+    kept = order.out / RECIPE_FILE
+    begun = [path.name for path in order.out.glob("fold_*")]
+    if not kept.is_file() or not begun:
+        _refuse_foreign_folder(order.out)
+        write_text(kept, recipe.as_yaml())
+        return
+    own = begun if order.fold is None else [order.fold_folder(order.fold).name]
+    if not order.resume and set(own) & set(begun):
+        found = f"The folder {order.out} holds a training already."
+        raise ExportError(found, "Go on with it by --resume, or choose another folder.")
+    if not read_recipe(kept).same_training(recipe):
+        found = f"The training in {order.out} was begun with another recipe."
+        step = f"Use {kept}, or choose another folder."
+        raise ModelError(found, step)
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    """Refuse a folder with more in it than what comes before a first fold."""
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names - {RECIPE_FILE, CACHE, FOLDS_FILE}:
+        found = f"The folder {out} holds something else."
+        raise ExportError(found, "Choose an empty folder for the training.")
+
+
+def rank_in(environment: Mapping[str, str]) -> int:
+    """Return the number of this process among those of a training, from 0."""
+    if int(environment.get("SLURM_NTASKS", "1")) > 1:
+        return int(environment.get("SLURM_PROCID", "0"))
+    return int(environment.get("RANK", environment.get("LOCAL_RANK", "0")))

@@ -1,0 +1,187 @@
+"""A training in a process of its own: it may crash or be stopped, the window stays."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_liverseg.core.data_folder import data_folder
+from napari_liverseg.core.errors import CancelledError, ModelError
+from napari_liverseg.training.order import MEASURES_FILE, START_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
+
+WAIT_S = 0.2
+SAVING_S = 120.0
+"""How long a training that was asked to stop may take to save."""
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What to train on, and how.
+
+    Parameters
+    ----------
+    data : Path
+        A retraining set.
+    start : str
+        Name of the model to begin with.
+    minutes : float
+        The most that it may take.
+    recipe : str
+        A recipe's name or file.
+    """
+
+    data: Path
+    start: str
+    minutes: float = 20.0
+    recipe: str = "quick"
+
+
+def new_folder() -> Path:
+    """Return a folder for a training in the user's data folder; it is not made."""
+    now = datetime.datetime.now(tz=datetime.UTC).astimezone()
+    return data_folder() / "trainings" / f"{now:%Y-%m-%d-%H%M%S}"
+
+
+def retrain(
+    wish: Retraining, out: Path, on_progress: OnProgress, is_cancelled: IsCancelled
+) -> dict[str, Any]:
+    """Train in another process and return what came of it, see `read_comparison`.
+
+    Parameters
+    ----------
+    wish : Retraining
+    out : Path
+        Folder of the training.
+    on_progress : callable
+        Told the share of the time and the last that the training said.
+    is_cancelled : callable
+        Asked a few times a second; the training then saves and ends.
+
+    Raises
+    ------
+    CancelledError
+        Once the user asked to stop.
+    ModelError
+        When the training ends with an error, in its own words.
+    """
+    started = time.monotonic()
+    last, said = "Preparing the cases", []
+    with _running(_command(wish, out)) as (process, lines):
+        while True:
+            if is_cancelled():
+                _stop(process)
+                raise CancelledError
+            with contextlib.suppress(queue.Empty):
+                line = lines.get(timeout=WAIT_S)
+                if line is None:  # it has said all
+                    process.wait()
+                    break
+                last = line
+                said.append(line)
+            share = min((time.monotonic() - started) / (60 * wish.minutes), 0.99)
+            on_progress(int(1000 * share), 1000, last)
+    if process.returncode != 0:
+        raise _failed(said)
+    return read_comparison(out)
+
+
+def read_comparison(out: Path) -> dict[str, Any]:
+    """Return a training's result, with the measures of held-out cases, new and old.
+
+    Returns
+    -------
+    dict
+        ``name`` and ``sha256`` of the new model, and ``held_out`` and
+        ``start_held_out``, the fields of `CaseResult` for each case.
+    """
+    content: dict[str, Any] = json.loads((out / "result.json").read_text("utf-8"))
+    folds = sorted(path for path in out.glob("fold_*") if path.is_dir())
+    for key, part in (("held_out", ""), ("start_held_out", START_FOLDER)):
+        files = (fold / part / MEASURES_FILE for fold in folds)
+        content[key] = [
+            row for file in files for row in json.loads(file.read_text("utf-8"))
+        ]
+    return content
+
+
+def _command(wish: Retraining, out: Path) -> list[str]:
+    words = ["train", wish.recipe, "--data", str(wish.data), "-o", str(out)]
+    words += ["--from", wish.start, "--max-minutes", f"{wish.minutes:g}"]
+    return [sys.executable, "-m", "napari_liverseg.cli", *words]
+
+
+@contextlib.contextmanager
+def _running(
+    command: list[str],
+) -> Iterator[tuple[subprocess.Popen[str], queue.Queue[str | None]]]:
+    """Run a command; yield it with what it says, and leave none behind."""
+    apart: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        **apart,
+    )
+    lines: queue.Queue[str | None] = queue.Queue()
+    reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
+    reader.start()
+    try:
+        yield process, lines
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        reader.join()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+    for line in process.stderr or ():
+        if line.strip():
+            lines.put(line.strip())
+    lines.put(None)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Ask a training to save and end, and wait until it has."""
+    ask = signal.SIGINT
+    if sys.platform == "win32":
+        ask = signal.CTRL_BREAK_EVENT
+    process.send_signal(ask)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(SAVING_S)
+
+
+def _failed(said: list[str]) -> ModelError:
+    """Return the error that the command line has told."""
+    begin = next((i for i, line in enumerate(said) if line.startswith("Error: ")), None)
+    if begin is None:
+        found = f"The training ended early: {said[-1] if said else 'it said nothing'}."
+        return ModelError(found, "Free memory, or try again with fewer cases.")
+    found, *step = said[begin:]
+    text = " ".join(step) or "Mend what it names, and start again."
+    return ModelError(found.removeprefix("Error: "), text)

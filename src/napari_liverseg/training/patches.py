@@ -1,0 +1,178 @@
+"""Training patches by number: the same number gives the same patch, wherever it starts.
+
+Nothing is drawn from a global state, so that an interrupted training goes on with the
+patches, and their alterations, that an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from napari_liverseg.training.alter import Alterer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.box import Box
+    from napari_liverseg.models.contract import Shape
+    from napari_liverseg.training.prepared_case import PreparedCase
+    from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+
+AIR_HU = -1024
+"""Around cases smaller than a patch; inference pads with air too."""
+
+Sample = tuple[torch.Tensor, torch.Tensor]
+
+
+class Patches(Dataset[Sample]):
+    """Altered patches of the cases that train a fold.
+
+    Parameters
+    ----------
+    cases : sequence of PreparedCase
+    patch : tuple of int
+        Voxels ``(z, y, x)``.
+    recipe : SegmentationRecipe
+        Its sampling, augmentation and seed.
+    fold : int
+        Folds draw different patches.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        patch: Shape,
+        recipe: SegmentationRecipe,
+        fold: int,
+    ) -> None:
+        self.cases, self.patch, self.fold = tuple(cases), patch, fold
+        self.sampling, self.seed = recipe.sampling, recipe.seed
+        self.alterer = Alterer(recipe.augmentation, patch)
+
+    def __getitem__(self, number: int) -> Sample:
+        """Return HU, float32 (1, z, y, x), and labels, uint8 (1, z, y, x)."""
+        rng = np.random.default_rng((self.seed, self.fold, number))
+        case = self.cases[self._turn(number)]
+        centre = self._centre(case, rng)
+        plan = self.alterer.plan(rng)
+        hu, labels = cut(case, centre, plan.shape)
+        return self.alterer.alter(hu, labels, plan)
+
+    def _turn(self, number: int) -> int:
+        """Return whose turn it is: every case once, in an order drawn anew each time.
+
+        Of the first patches of a run no case is left out.
+        """
+        turn, place = divmod(number, len(self.cases))
+        rng = np.random.default_rng((self.seed, self.fold, 7, turn))
+        return int(rng.permutation(len(self.cases))[place])
+
+    def _centre(
+        self, case: PreparedCase, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Return the voxel at the middle of a patch, moved about those drawn."""
+        where = rng.random()
+        places = None
+        if where < self.sampling.lesion and case.lesion.size:
+            places = case.lesion
+        elif where < self.sampling.lesion + self.sampling.organ:
+            places = case.clear if self.patch[0] == 1 else case.organ
+        shape = case.labels.shape
+        if places is None:
+            return np.asarray(rng.integers(shape), np.int64)
+        voxel = np.unravel_index(int(rng.choice(places)), shape)
+        quarter = np.array(self.patch) // 4
+        return np.asarray(voxel + rng.integers(-quarter, quarter + 1), np.int64)
+
+
+def cut(
+    case: PreparedCase, centre: NDArray[np.int64], shape: Shape
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return a box of a case around a voxel, moved inside it where it fits.
+
+    Parameters
+    ----------
+    case : PreparedCase
+    centre : ndarray of int, shape (3,)
+    shape : tuple of int
+        Voxels wanted; air is put around smaller cases.
+
+    Returns
+    -------
+    hu : ndarray of float32, of `shape`
+    labels : ndarray of uint8, of `shape`
+    """
+    box: list[slice] = []
+    sides: list[tuple[int, int]] = []
+    for middle, wanted, n in zip(centre, shape, case.labels.shape, strict=True):
+        missing = max(wanted - n, 0)
+        start = int(np.clip(middle - wanted // 2, 0, max(n - wanted, 0)))
+        box.append(slice(start, start + min(wanted, n)))
+        sides.append((missing // 2, missing - missing // 2))
+    inside: Box = (box[0], box[1], box[2])
+    hu = np.pad(case.hu[inside], sides, constant_values=AIR_HU)
+    return hu.astype(np.float32), np.pad(case.labels[inside], sides)
+
+
+class Numbers(Sampler[int]):
+    """The numbers of the patches of one process, from a step of the training on.
+
+    Parameters
+    ----------
+    steps_per_epoch, batch : int
+    rank, world : int
+        Which of how many processes this is; together they see every number once.
+    first_step : int
+        Where the training begins or goes on.
+    """
+
+    def __init__(
+        self, steps_per_epoch: int, batch: int, rank: int, world: int, first_step: int
+    ) -> None:
+        self.steps_per_epoch, self.batch = steps_per_epoch, batch
+        self.rank, self.world, self.step = rank, world, first_step
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin a new epoch, unless this one is only gone on with."""
+        if self.step // self.steps_per_epoch != epoch:
+            self.step = epoch * self.steps_per_epoch
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch * self.batch
+
+    def __iter__(self) -> Iterator[int]:
+        end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
+        for step in range(self.step, end):
+            first = (step * self.world + self.rank) * self.batch
+            yield from range(first, first + self.batch)
+
+
+class PatchLoader(DataLoader[Sample]):
+    """Batches of patches; Lightning asks it for a state, which the step is."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Return nothing: the checkpoint's step says where to go on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take nothing; `Numbers` was made with the step to go on from."""
+
+
+def make_loader(
+    patches: Patches, numbers: Numbers, workers: int, pin: Callable[[], bool]
+) -> PatchLoader:
+    """Return batches of patches, drawn by so many processes beside the training."""
+    return PatchLoader(
+        patches,
+        batch_size=numbers.batch,
+        sampler=numbers,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin(),
+    )

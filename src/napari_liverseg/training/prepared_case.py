@@ -1,0 +1,202 @@
+"""A labelled CT as training sees it: checked, on the network's grid, on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_liverseg.core.errors import CaseError
+from napari_liverseg.core.segmentation import LIVER, TUMOUR
+from napari_liverseg.inference.body import body_box
+from napari_liverseg.inference.preprocessing import to_model_grid
+from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.open import open_ct
+from napari_liverseg.training.whole_file import write_text, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.geometry import Triple
+    from napari_liverseg.core.segmentation import Segmentation
+    from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.io.labelled_set import LabelledCase
+
+MOST_PLACES = 20_000
+"""Voxels of organ and of lesion that are kept as centres of patches."""
+
+FORMAT = 1
+"""Counted up when prepared cases of older versions are no longer right."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How label maps are read and onto which grid cases are brought.
+
+    Parameters
+    ----------
+    values : mapping of int to int
+        See `label_values`.
+    known : tuple of int
+        Every value that the data set names.
+    spacing_mm : tuple of float
+        Of the network, ``(z, y, x)``.
+    """
+
+    values: Mapping[int, int]
+    known: tuple[int, ...]
+    spacing_mm: Triple
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCase:
+    """A case that was checked; its arrays are read when they are asked for.
+
+    Parameters
+    ----------
+    case : LabelledCase
+    folder : Path
+        Holds the arrays.
+    series_key : str
+        The same for the same CT.
+    """
+
+    case: LabelledCase
+    folder: Path
+    series_key: str
+
+    @cached_property
+    def hu(self) -> NDArray[np.int16]:
+        """Hounsfield units in the box of the body, shape (z, y, x)."""
+        hu: NDArray[np.int16] = np.load(self.folder / "hu.npy", mmap_mode="r")
+        return hu
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        """0 background, 1 organ, 2 lesion, shape (z, y, x)."""
+        labels: NDArray[np.uint8] = np.load(self.folder / "labels.npy", mmap_mode="r")
+        return labels
+
+    @cached_property
+    def organ(self) -> NDArray[np.int64]:
+        """Flat positions of voxels of organ or lesion, at most `MOST_PLACES`."""
+        return np.asarray(np.load(self.folder / "organ.npy"))
+
+    @cached_property
+    def lesion(self) -> NDArray[np.int64]:
+        """Flat positions of voxels of lesions, at most `MOST_PLACES`."""
+        return np.asarray(np.load(self.folder / "lesion.npy"))
+
+    @cached_property
+    def clear(self) -> NDArray[np.int64]:
+        """Those of `organ` in slices without a lesion; all where each has one."""
+        _, rows, columns = self.labels.shape
+        bears = (self.labels == TUMOUR).any(axis=(1, 2))
+        found = self.organ[~bears[self.organ // (rows * columns)]]
+        return found if found.size else self.organ
+
+
+def open_labelled(
+    case: LabelledCase, reading: Reading
+) -> tuple[CTVolume, Segmentation]:
+    """Open a CT and its label map, and refuse what nothing can be learnt from.
+
+    Raises
+    ------
+    CaseError
+        When either cannot be read, is no CT in HU, or no organ is labelled.
+    GeometryMismatchError
+        When they lie on different grids.
+    """
+    volume = open_ct(case.image)
+    for problem in volume.problems:
+        if problem.code == "not-hounsfield":
+            raise CaseError(problem.message)
+    truth = read_label_map(
+        case.label, volume, values=reading.values, known=reading.known
+    )
+    if not truth.labels.any():
+        found = f"'{case.label.name}' labels no voxel of the organ."
+        raise CaseError(found, "Label it, or leave the case out.")
+    return volume, truth
+
+
+def prepare_case(case: LabelledCase, reading: Reading, cache: Path) -> PreparedCase:
+    """Return a case on the network's grid; what was prepared before is taken as is.
+
+    CT and label map go through the functions that inference uses, so that the
+    network sees in training what it sees later.
+
+    Raises
+    ------
+    CaseError, GeometryMismatchError
+        See `open_labelled`.
+    ExportError
+        When the disk is full.
+    """
+    folder = cache / _key(case, reading)
+    mark = folder / "series.txt"
+    if not mark.is_file():
+        volume, truth = open_labelled(case, reading)
+        spacing = volume.geometry.spacing_mm
+        hu = to_model_grid(volume.hu, spacing, reading.spacing_mm)
+        box = body_box(hu.numpy())
+        labels = labels_on_grid(truth.labels, spacing, reading.spacing_mm)[box]
+        if not labels.any():
+            found = f"'{case.label.name}' labels nothing that the network could see."
+            raise CaseError(found, "Look whether it belongs to this CT.")
+        _write(folder, "hu", hu[box].round().to(torch.int16).numpy())
+        _write(folder, "labels", labels)
+        _write(folder, "organ", _places(labels >= LIVER))
+        _write(folder, "lesion", _places(labels == TUMOUR))
+        write_text(mark, volume.series_key)
+    return PreparedCase(case, folder, mark.read_text(encoding="utf-8"))
+
+
+def labels_on_grid(
+    labels: NDArray[np.uint8], spacing_mm: Triple, target_mm: Triple
+) -> NDArray[np.uint8]:
+    """Return a label map on a network's grid: what fills half of a voxel has it.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+    spacing_mm, target_mm : tuple of float
+        Of the label map and of the network, ``(z, y, x)``.
+    """
+    organ, lesion = (
+        to_model_grid(mask, spacing_mm, target_mm).numpy() >= 0.5
+        for mask in (labels >= LIVER, labels == TUMOUR)
+    )
+    return np.asarray(np.where(lesion, TUMOUR, organ * LIVER), np.uint8)
+
+
+def _places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    found = np.flatnonzero(mask)
+    step = max(1, -(-found.size // MOST_PLACES))
+    return np.asarray(found[::step], np.int64)
+
+
+def _write(folder: Path, name: str, array: NDArray[np.generic]) -> None:
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.save(file, array)
+
+    write_whole(folder / f"{name}.npy", write)
+
+
+def _key(case: LabelledCase, reading: Reading) -> str:
+    """Return a name that changes with the files and with how they are read."""
+    said: list[object] = [FORMAT, reading.spacing_mm, sorted(reading.values.items())]
+    said.append(sorted(reading.known))
+    for path in (case.image, case.label):
+        state = path.stat() if path.is_file() else None
+        said += [str(path.resolve()), state and (state.st_size, state.st_mtime_ns)]
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:24]

@@ -1,0 +1,45 @@
+"""First weights of an encoder, from a file that somebody else has trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_liverseg.models.backbone import resnet_weights
+from napari_liverseg.models.network import build_network
+from napari_liverseg.models.planar import Planar
+from napari_liverseg.models.resunet import ResUNet
+from napari_liverseg.training.planar_recipe import PlanarRecipe
+
+if TYPE_CHECKING:
+    from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+
+
+def pretrained(recipe: SegmentationRecipe, fold: int) -> torch.nn.Module | None:
+    """Return a fold's network with an encoder from the recipe's file, else None.
+
+    Parameters
+    ----------
+    recipe : SegmentationRecipe
+    fold : int
+        The way up is drawn anew for each.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, or of another network.
+    """
+    if not isinstance(recipe, PlanarRecipe) or recipe.weights is None:
+        return None
+    assert recipe.network is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed * 1000 + fold)
+        network = build_network(recipe.network)
+    assert isinstance(network, Planar)
+    assert isinstance(network.net, ResUNet)
+    encoder = network.net.encoder
+    file = Path(recipe.weights).expanduser()
+    encoder.load_state_dict(resnet_weights(file, encoder))
+    return network

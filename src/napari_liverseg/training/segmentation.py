@@ -1,0 +1,248 @@
+"""Training a 3-D segmentation network: cases, folds, networks, figures, one model."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_liverseg.core.errors import CancelledError, ModelError
+from napari_liverseg.io.labelled_set import find_labelled
+from napari_liverseg.models.spec import ModelSpec, read_spec
+from napari_liverseg.training.card import draft, finished, start_of
+from napari_liverseg.training.caseload import check_cases
+from napari_liverseg.training.compute import precision_for
+from napari_liverseg.training.fit import FoldWork, fit_fold
+from napari_liverseg.training.folds import FOLDS_FILE, draw_folds, keep_folds
+from napari_liverseg.training.held_out import Exam, measure_held_out, read_results
+from napari_liverseg.training.label_values import label_values
+from napari_liverseg.training.order import (
+    MEASURES_FILE,
+    START_FOLDER,
+    Order,
+    Trained,
+    open_run,
+    rank_in,
+)
+from napari_liverseg.training.prepared_case import Reading
+from napari_liverseg.training.pretrained import pretrained
+from napari_liverseg.training.report import write_report
+from napari_liverseg.training.result import assemble, known_result, save_whole
+from napari_liverseg.training.watch import Ears
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_liverseg.training.curves import Epoch
+    from napari_liverseg.training.folds import Folds
+    from napari_liverseg.training.prepared_case import PreparedCase
+    from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training whose data was checked and whose folds are drawn.
+
+    Parameters
+    ----------
+    recipe : SegmentationRecipe
+    order : Order
+    spec : ModelSpec
+        Of the models that come out, without figures.
+    start : ModelSpec or None
+    cases : dict of str to PreparedCase
+    reading : Reading
+    folds : Folds
+    ears : Ears
+    rank : int
+        Of this process; the first one measures and writes.
+    """
+
+    recipe: SegmentationRecipe
+    order: Order
+    spec: ModelSpec
+    start: ModelSpec | None
+    cases: dict[str, PreparedCase]
+    reading: Reading
+    folds: Folds
+    ears: Ears
+    rank: int
+
+    def card(self, fold: int | None = None) -> ModelSpec:
+        """Return the spec with what is known: of one fold, or of all of them."""
+        numbers = range(len(self.folds.held_out)) if fold is None else (fold,)
+        results = [
+            result
+            for number in numbers
+            for result in read_results(self.order.fold_folder(number))
+        ]
+        keys = (case.series_key for case in self.cases.values())
+        return finished(self.spec, self.folds, results, self.start, keys)
+
+
+def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
+    """Train what is left of a recipe's folds; with all of them, make the model.
+
+    Parameters
+    ----------
+    recipe : SegmentationRecipe
+    order : Order
+    ears : Ears
+
+    Raises
+    ------
+    CaseError
+        When cases are no good, in one report, or folds cannot be made of them.
+    ModelError
+        When the start is no model of ours, or training broke down.
+    ExportError
+        When the folder is taken, or the disk is full.
+    DeviceError
+        When devices are not there or lack the recipe's precision.
+    """
+    with ears.stop.by_signal():
+        try:
+            run = _prepare(recipe, order, ears)
+        except CancelledError:
+            return Trained(None, "", order.report, was_stopped=True)
+        done = known_result(order)
+        if done is not None:
+            return done
+        wanted = range(len(run.folds.held_out)) if order.fold is None else (order.fold,)
+        started = time.monotonic()
+        for place, fold in enumerate(wanted):
+            minutes = _minutes_for(recipe, started, len(wanted) - place)
+            if not _train_fold(run, fold, minutes):
+                return _unfinished(run, was_stopped=True)
+        if run.rank > 0 or _missing(run):
+            return _unfinished(run)
+        return assemble(order, run.spec.name, run.card(), len(run.folds.held_out))
+
+
+def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
+    """Check everything that can be wrong before the first step."""
+    rank = rank_in(os.environ)
+    start = start_of(recipe)
+    spec = draft(recipe, start)
+    pretrained(recipe, 0)  # refused now, and not after all cases were read
+    labelled = find_labelled(order.data)
+    values = label_values(labelled.labels, recipe.labels)
+    known = tuple(sorted({*labelled.labels.values(), 0}))
+    reading = Reading(values, known, spec.spacing_mm)
+    # What is refused later all the same is told before hours of preparing.
+    precision_for(recipe.precision, order.place.kind)
+    draw_folds(labelled.cases, recipe.folds, recipe.seed)
+    if order.fold is not None and order.fold >= recipe.folds:
+        found = f"There is no fold {order.fold + 1}: the recipe has {recipe.folds}."
+        raise ModelError(found, f"Choose one of 1 to {recipe.folds}.")
+    open_run(order, recipe, follows=rank > 0)
+    cases = check_cases(
+        labelled,
+        reading,
+        order.cache,
+        ears.on_progress,
+        lambda: ears.stop.is_asked,
+    )
+    path = order.out / FOLDS_FILE
+    folds = keep_folds(path, labelled.cases, recipe.folds, recipe.seed)
+    return Run(recipe, order, spec, start, cases, reading, folds, ears, rank)
+
+
+def _train_fold(run: Run, fold: int, minutes: float | None) -> bool:
+    """Train and measure a fold, as far as that was not done; False when stopped."""
+    folder = run.order.fold_folder(fold)
+    if not (folder / "model").is_dir():
+        work = FoldWork(
+            number=fold,
+            folder=folder,
+            train=tuple(run.cases[name] for name in run.folds.train(fold)),
+            held_out=_held_out(run, fold),
+            first=_first_network(run, fold),
+            minutes=minutes,
+        )
+        fitted = fit_fold(run.recipe, run.spec, work, run.order.place, _ears(run, fold))
+        if fitted.was_stopped:
+            return False
+        if run.rank == 0:
+            save_whole(fitted.network, run.spec, folder / "model")
+    if run.rank == 0 and not (folder / MEASURES_FILE).is_file():
+        return _measure(run, fold)
+    return True
+
+
+def _measure(run: Run, fold: int) -> bool:
+    """Measure a fold's model, and give it its figures; False when stopped."""
+    stop = run.ears.stop
+    folder = run.order.fold_folder(fold)
+    try:
+        exam = Exam(
+            run.reading,
+            run.order.place.kind,
+            _ears(run, fold).on_progress,
+            lambda: stop.is_asked,
+        )
+        cases = _held_out(run, fold)
+        if run.start is not None:
+            measure_held_out(run.start, fold + 1, cases, exam, folder / START_FOLDER)
+        own = read_spec(folder / "model")
+        measure_held_out(own, fold + 1, cases, exam, folder)
+    except CancelledError:
+        return False
+    write_report(run.order.out, run.card(fold), run.folds)
+    return True
+
+
+def _held_out(run: Run, fold: int) -> tuple[PreparedCase, ...]:
+    return tuple(run.cases[name] for name in run.folds.held_out[fold])
+
+
+def _first_network(run: Run, fold: int) -> torch.nn.Module | None:
+    """Return the network to begin with; of several each fold takes another one."""
+    if run.start is None:
+        return pretrained(run.recipe, fold)
+    networks = run.start.load_networks()
+    return networks[fold % len(networks)]
+
+
+def _ears(run: Run, fold: int) -> Ears:
+    """Return ears that are told of which fold there is talk."""
+    count = len(run.folds.held_out)
+    name = f"Fold {fold + 1} of {count}, " if count > 1 else ""
+
+    def on_progress(done: int, total: int, text: str) -> None:
+        run.ears.on_progress(done, total, _capital(name + text))
+
+    def on_epoch(epoch: Epoch, text: str) -> None:
+        if run.rank == 0:
+            run.ears.on_epoch(epoch, _capital(name + text))
+
+    return Ears(on_progress, on_epoch, run.ears.stop)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _minutes_for(
+    recipe: SegmentationRecipe, started: float, folds_left: int
+) -> float | None:
+    """Return a fold's share of the minutes that are left."""
+    if recipe.minutes is None:
+        return None
+    left = recipe.minutes - (time.monotonic() - started) / 60
+    return max(left / folds_left, 0.01)
+
+
+def _missing(run: Run) -> tuple[int, ...]:
+    return tuple(
+        fold
+        for fold in range(len(run.folds.held_out))
+        if not (run.order.fold_folder(fold) / MEASURES_FILE).is_file()
+    )
+
+
+def _unfinished(run: Run, *, was_stopped: bool = False) -> Trained:
+    """Return what there is; of several processes only the first one knows more."""
+    missing = _missing(run) if run.rank == 0 else ()
+    return Trained(None, "", run.order.report, missing, was_stopped)

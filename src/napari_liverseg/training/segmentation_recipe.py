@@ -1,0 +1,144 @@
+"""The recipe of a 3-D network that segments an organ and its lesions."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napari_liverseg.models.spec import AnyNetwork
+from napari_liverseg.training.augmentation import Augmentation
+from napari_liverseg.training.recipe import Recipe
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class Names(BaseModel):
+    """Which labels of the data set are meant, by their names there.
+
+    Parameters
+    ----------
+    organ, lesion : tuple of str
+        Compared without regard to case. Empty: names that mean liver and liver
+        tumour are recognised.
+    """
+
+    model_config = _STRICT
+
+    organ: tuple[str, ...] = ()
+    lesion: tuple[str, ...] = ()
+
+
+class Sampling(BaseModel):
+    """Where patches are cut: the shares centred at lesions and organ, else anywhere."""
+
+    model_config = _STRICT
+
+    lesion: float = Field(default=1 / 3, ge=0, le=1)
+    organ: float = Field(default=1 / 3, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_share(self) -> Self:
+        if self.lesion + self.organ > 1:
+            msg = "the shares of lesion and organ are more than 1 together"
+            raise ValueError(msg)
+        return self
+
+
+class Optimiser(BaseModel):
+    """Adam or AdamW at its highest learning rate."""
+
+    model_config = _STRICT
+
+    type: Literal["adam", "adamw"] = "adamw"
+    rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+
+
+class Cosine(BaseModel):
+    """The rate rises over the first steps, then falls to 0 along a cosine."""
+
+    model_config = _STRICT
+
+    type: Literal["cosine"] = "cosine"
+    warm_up_steps: int = Field(default=100, ge=0)
+
+
+class Plateau(BaseModel):
+    """The rate falls by `factor` once the Dice has not risen for `patience` epochs."""
+
+    model_config = _STRICT
+
+    type: Literal["plateau"] = "plateau"
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    patience: int = Field(default=10, ge=0)
+    lowest: float = Field(default=1e-6, ge=0)
+
+
+class EarlyStopping(BaseModel):
+    """Training ends once the Dice has not risen by `least` for `patience` epochs."""
+
+    model_config = _STRICT
+
+    patience: int = Field(default=40, ge=1)
+    least: float = Field(default=1e-4, ge=0)
+
+
+Schedule = Annotated[Cosine | Plateau, Field(discriminator="type")]
+
+
+class SegmentationRecipe(Recipe):
+    """What a training of a 3-D segmentation network is made of.
+
+    Parameters
+    ----------
+    labels : Names
+    start : str or None
+        Model of this program's own kind whose weights are the first ones.
+    spacing_mm, patch, network : or None
+        Voxels, window and layers of the network, ``(z, y, x)``; None takes those
+        of `start`.
+    hu_window : tuple of float or None
+        HU that the network tells apart; None takes the window of `start`, or soft
+        tissue.
+    loss : {'dice+cross-entropy', 'dice'}
+    epochs, steps_per_epoch, batch : int
+        An epoch is so many steps, each of so many patches on every device.
+    validate_every : int
+        Epochs between two looks at the held-out cases.
+    gradient_clip : float or None
+        Largest norm of a gradient.
+    precision : {'auto', 'fp32', 'bf16', 'fp16'}
+        ``auto`` is bf16 on a GPU that has it, else fp32.
+    ema : float or None
+        How much of itself the running average of the weights keeps at each step;
+        None does without.
+    """
+
+    kind: Literal["segmentation-3d"] = "segmentation-3d"
+    labels: Names = Names()
+    start: str | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    patch: tuple[int, int, int] | None = None
+    network: AnyNetwork | None = None
+    hu_window: tuple[float, float] | None = None
+    overlap: float = Field(default=0.5, ge=0, le=0.9)
+    loss: Literal["dice+cross-entropy", "dice"] = "dice+cross-entropy"
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Cosine()
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    sampling: Sampling = Sampling()
+    augmentation: Augmentation = Augmentation()
+    epochs: int = Field(default=300, ge=1)
+    steps_per_epoch: int = Field(default=250, ge=1)
+    batch: int = Field(default=2, ge=1)
+    validate_every: int = Field(default=1, ge=1)
+    gradient_clip: float | None = Field(default=5.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    ema: float | None = Field(default=0.998, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        given = (self.spacing_mm, self.patch, self.network)
+        if self.start is None and None in given:
+            msg = "without a start, spacing_mm, patch and network must be given"
+            raise ValueError(msg)
+        return self

@@ -1,0 +1,180 @@
+"""Step 7: make a new model of the corrections, and hold it against the old one."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QSpinBox
+
+from napari_liverseg.models.spec import ModelSpec
+from napari_liverseg.models.store import QUICK, list_models
+from napari_liverseg.ui.button import allow, primary_button, quiet_button, wrapped
+from napari_liverseg.ui.job import JobSlot
+from napari_liverseg.ui.line import Line
+from napari_liverseg.ui.message import Message
+from napari_liverseg.ui.progress_row import ProgressRow
+from napari_liverseg.ui.section import Section
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.training.own_process import Retraining
+    from napari_liverseg.ui.session import Session
+
+MINUTES, MOST_MINUTES = 20, 24 * 60
+
+CHOOSE = "Choose retraining set…"
+
+
+class RetrainSection(Section):
+    """Trains on a retraining set, in a process of its own."""
+
+    made = Signal(str)
+    """Name of a new model that the user wants to use."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(7, "Retrain")
+        self._session = session
+        self.folder: Path | None = None
+        self.slot = JobSlot("Retraining", self)
+        self.slot.done.connect(self._on_done)
+        self.slot.failed.connect(self._on_failed)
+        self.slot.stopped.connect(self._on_stopped)
+        self.slot.started.connect(self.refresh)
+        self.slot.ended.connect(self.refresh)
+        self.choose = quiet_button(CHOOSE, "The folder of step 6", self._ask_folder)
+        self.chosen = Line()
+        self.start = QComboBox()
+        self.start.setAccessibleName("Begin with")
+        self.minutes = QSpinBox()
+        self.minutes.setAccessibleName("Minutes")
+        self.minutes.setRange(1, MOST_MINUTES)
+        self.minutes.setValue(MINUTES)
+        self.minutes.setSuffix(" min")
+        self.train = primary_button("Retrain on my corrections", "", self.retrain)
+        form = QFormLayout()
+        form.addRow("Begin with", self.start)
+        form.addRow("At most", self.minutes)
+        self.add(self.choose)
+        self.add(self.chosen)
+        self.add(form)
+        for widget in (self.train, ProgressRow(self.slot, stops=True), self.messages):
+            self.add(widget)
+        self.fill_models()
+        self.refresh()
+
+    def use_folder(self, folder: Path) -> None:
+        """Take a retraining set, and say how much is in it."""
+        self.folder = folder
+        self.messages.clear_all()
+        self.chosen.setText(say_set(folder))
+        self.refresh()
+
+    def retrain(self) -> None:
+        """Start the training in the background."""
+        from napari_liverseg.training.own_process import Retraining, new_folder
+
+        spec = self.start.currentData()
+        if self.folder is None or spec is None:
+            return
+        self.messages.clear_all()
+        wish = Retraining(self.folder, spec.name, self.minutes.value())
+        self.slot.start(partial(_retrain, wish, new_folder()))
+
+    def close_down(self) -> None:
+        """Stop a training and take no notice of its end."""
+        self.slot.drop()
+
+    def fill_models(self) -> None:
+        """List the models that can be trained further."""
+        kept = self.start.currentText()
+        self.start.clear()
+        for spec in list_models():
+            if isinstance(spec, ModelSpec):
+                self.start.addItem(spec.title, spec)
+                tip = wrapped(spec.card)
+                self.start.setItemData(self.start.count() - 1, tip, 3)
+        names = [self.start.itemData(i).name for i in range(self.start.count())]
+        wanted = self.start.findText(kept)
+        if wanted < 0 and QUICK in names:
+            wanted = names.index(QUICK)
+        self.start.setCurrentIndex(max(wanted, 0))
+
+    def refresh(self) -> None:
+        """Allow what is possible now, and say why the rest is not."""
+        reason = ""
+        if self.folder is None:
+            reason = "Choose the retraining set first"
+        elif self.start.currentData() is None:
+            reason = "No model is installed that can be trained"
+        elif self.slot.running:
+            reason = "A training is in progress"
+        allow(self.train, reason, "Make a new model; the old one stays as it is")
+        for widget in (self.choose, self.start, self.minutes):
+            widget.setEnabled(not self.slot.running)
+
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(
+            self, "Choose the retraining set", self._session.start_folder
+        )
+        if folder:
+            self.use_folder(Path(folder))
+
+    def _on_done(self, result: dict[str, Any]) -> None:
+        self.fill_models()
+        name = result["name"]
+        answers = {"Use it": lambda: self.made.emit(name), "Later": lambda: None}
+        self.messages.show_message("made", Message(say_result(result), answers=answers))
+        self.set_status(f"Made {name}")
+
+    def _on_failed(self, error: Exception) -> None:
+        self.messages.show_error("training", error)
+
+    def _on_stopped(self) -> None:
+        text = "Stopped. No model was made; the old one stays as it is."
+        self.messages.show_message("training", Message(text))
+
+
+def say_set(folder: Path) -> str:
+    """Return how many cases and patients a retraining set has, in words."""
+    images = sorted((folder / "imagesTr").glob("*_0000.*"))
+    patients = {image.name.rsplit("_", 2)[0] for image in images}
+    if not images:
+        return f"{folder.name}: no cases yet; add some in step 6."
+    cases = "1 case" if len(images) == 1 else f"{len(images)} cases"
+    people = "1 patient" if len(patients) == 1 else f"{len(patients)} patients"
+    return f"{folder.name}: {cases} of {people}."
+
+
+def say_result(result: dict[str, Any]) -> str:
+    """Return what a training came to, beside the model that it began from."""
+    new, old = result["held_out"], result["start_held_out"]
+    cases = len(new)
+    lines = [
+        f"'{result['name']}' is in the list of models; the old one is unchanged. "
+        f"On {cases} held-out case{'s' if cases != 1 else ''}, old and new:"
+    ]
+    for key, title in (("organ_dice", "liver Dice"), ("lesion_dice", "tumour Dice")):
+        pairs = [
+            (a[key], b[key])
+            for a, b in zip(old, new, strict=True)
+            if a[key] is not None and b[key] is not None
+        ]
+        if pairs:
+            before, after = (
+                sum(side) / len(pairs) for side in zip(*pairs, strict=True)
+            )
+            lines.append(f"{title} {before:.3f}, then {after:.3f}")
+    if cases < 5:
+        lines.append("So few cases prove little: look at both on a new CT.")
+    return "\n".join(lines)
+
+
+def _retrain(
+    wish: Retraining, out: Path, on_progress: OnProgress, is_cancelled: IsCancelled
+) -> dict[str, Any]:
+    from napari_liverseg.training.own_process import retrain
+
+    return retrain(wish, out, on_progress, is_cancelled)

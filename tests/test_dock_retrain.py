@@ -1,0 +1,126 @@
+"""From a correction to a new model, in a real window and a real process."""
+
+import pytest
+import SimpleITK as sitk
+from qtpy.QtCore import Qt
+
+from dock_case import open_with_model, segment
+from napari_liverseg.io.grid import to_image
+from napari_liverseg.models.store import find_model, user_folder
+from napari_liverseg.synthesis.phantom import make_phantom
+from napari_liverseg.training import own_process
+from napari_liverseg.training.own_process import Retraining
+from napari_liverseg.ui.retrain_section import say_result, say_set
+from tiny_model import write_random_model, write_threshold_model
+from training_case import SHAPE, SPACING, make_set
+
+pytest.importorskip("lightning")
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """Make the quick recipe quicker: two short epochs."""
+    from napari_liverseg.training.recipe import bundled_recipes
+
+    text = bundled_recipes()["quick"].read_text()
+    text = text.replace("epochs: 20", "epochs: 2")
+    text = text.replace("steps_per_epoch: 25", "steps_per_epoch: 2")
+    recipe = tmp_path / "quicker.yaml"
+    recipe.write_text(text)
+    monkeypatch.setattr(
+        own_process, "Retraining", lambda *given: Retraining(*given, str(recipe))
+    )
+
+
+def _press(qtbot, dock):
+    dock.retrain.set_open(True)
+    qtbot.mouseClick(dock.retrain.train, Qt.MouseButton.LeftButton)
+    assert dock.retrain.slot.running
+
+
+def test_corrections_become_a_model_that_is_compared_and_offered(
+    make_dock, qtbot, tmp_path, quick
+):
+    write_threshold_model(user_folder() / "bands")
+    write_random_model(user_folder() / "unet", spacing_mm=(18.0, 18.0, 18.0))
+    dock = make_dock(show=True)
+    phantom = make_phantom(9, SHAPE, SPACING).volume
+    ct = tmp_path / "ct.nii.gz"
+    sitk.WriteImage(to_image(phantom.hu, phantom.geometry), str(ct))
+    open_with_model(qtbot, dock, ct, "bands")
+    segment(qtbot, dock)
+    masks = dock.session.masks
+    with masks.tumour.block_history():
+        masks.tumour.paint((12, 12, 8), 1)
+    folder = make_set(tmp_path / "set")
+    with qtbot.waitSignal(dock.export.added_to, timeout=20_000):
+        dock.export.add_to_set(folder)
+    assert dock.retrain.folder == folder
+    assert "5 cases of 4 patients" in dock.retrain.chosen.text()
+    names = [
+        dock.retrain.start.itemData(i).name for i in range(dock.retrain.start.count())
+    ]
+    assert dock.retrain.start.currentData().name == "starter-3mm"
+    dock.retrain.start.setCurrentIndex(names.index("unet"))
+    _press(qtbot, dock)
+    qtbot.waitUntil(lambda: not dock.retrain.slot.running, timeout=120_000)
+    assert dock.retrain.messages.message("training") is None
+    message = dock.retrain.messages.message("made")
+    assert "the old one is unchanged" in message.text
+    assert "liver Dice" in message.text
+    qtbot.mouseClick(message.answers["Use it"], Qt.MouseButton.LeftButton)
+    new = dock.segment.spec
+    assert new.name.startswith("quick")
+    assert "not for clinical use" in new.notice
+    assert find_model("unet").sha256 != new.sha256
+    assert dock.segment.is_open
+
+
+def test_cancel_ends_the_process_and_makes_no_model(make_dock, qtbot, tmp_path):
+    write_random_model(user_folder() / "unet", spacing_mm=(18.0, 18.0, 18.0))
+    before = sorted(path.name for path in user_folder().iterdir())
+    dock = make_dock()
+    dock.retrain.use_folder(make_set(tmp_path / "set"))
+    dock.retrain.start.setCurrentIndex(
+        dock.retrain.start.findText(find_model("unet").title)
+    )
+    _press(qtbot, dock)
+    qtbot.wait(500)
+    with qtbot.waitSignal(dock.retrain.slot.stopped, timeout=120_000):
+        dock.retrain.slot.cancel()
+    message = dock.retrain.messages.message("training")
+    assert "No model was made" in message.text
+    assert sorted(path.name for path in user_folder().iterdir()) == before
+    assert dock.retrain.train.isEnabled()
+
+
+def test_what_the_training_refuses_is_told_in_its_words(make_dock, qtbot, tmp_path):
+    dock = make_dock()
+    assert not dock.retrain.train.isEnabled()
+    assert "retraining set first" in dock.retrain.train.toolTip()
+    folder = make_set(tmp_path / "set")
+    for path in folder.glob("labelsTr/*"):
+        path.write_bytes(b"no image")
+    dock.retrain.use_folder(folder)
+    with qtbot.waitSignal(dock.retrain.slot.failed, timeout=60_000):
+        _press(qtbot, dock)
+    message = dock.retrain.messages.message("training")
+    assert "cannot be" in message.text
+    assert "Traceback" not in message.text
+
+
+def test_a_set_is_told_by_cases_and_patients(tmp_path):
+    assert "no cases yet" in say_set(tmp_path)
+
+
+def test_a_result_is_told_with_its_weight():
+    def rows(liver, tumour):
+        return [{"organ_dice": liver, "lesion_dice": tumour}]
+
+    said = say_result(
+        {"name": "n", "held_out": rows(0.95, None), "start_held_out": rows(0.93, 0.5)}
+    )
+    assert "liver Dice 0.930, then 0.950" in said
+    assert "tumour" not in said
+    assert "prove little" in said

@@ -1,0 +1,330 @@
+"""The slice classifier: it learns, is judged on patients apart, and is used again."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dicom_factory import write_series
+from napari_liverseg.cli.app import main
+from napari_liverseg.core.errors import (
+    CaseError,
+    DeviceError,
+    ExportError,
+    ModelError,
+)
+from napari_liverseg.core.geometry import Geometry
+from napari_liverseg.inference.picture import PictureClassifier, fitted, predict_image
+from napari_liverseg.models.backbone import (
+    build_backbone,
+    encoder_weights,
+    resnet_weights,
+)
+from napari_liverseg.models.classifier_spec import (
+    EncoderSpec,
+    ResNetSpec,
+    find_classifier,
+)
+from napari_liverseg.models.network import build_network
+from napari_liverseg.models.spec import NetworkSpec
+from napari_liverseg.models.store import find_model, list_models
+from napari_liverseg.training.compute import Place
+from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
+from picture_case import (
+    ROWS,
+    TINY,
+    grey,
+    make_pictures,
+    train_tiny,
+    write_list,
+    write_png,
+)
+from tiny_model import tiny_spec, write_random_model
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def trained(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("NAPARI_LIVERSEG_DATA", str(home))
+        result = train_tiny(pictures, out)
+        yield result, out, home
+
+
+def test_it_learns_and_is_judged_on_the_test_part(trained):
+    result, out, _home = trained
+    spec = find_classifier(result.model)
+    figures = {figure.what: figure for figure in spec.figures}
+    assert figures["AUC of tumour"].value > 0.9
+    assert "trained nothing" in figures["accuracy"].source
+    assert "95 % interval" in figures["AUC of tumour"].source
+    at = figures["sensitivity for tumour"].source
+    assert f"{spec.cut_off:.3f} chosen on the validation part" in at
+    assert spec.positive == "tumour"
+    assert "not for clinical use" in spec.notice
+    with (out / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == TINY["epochs"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+
+
+def test_no_patient_is_on_two_sides(trained, pictures):
+    _result, out, _home = trained
+    split = json.loads((out / "fold_1" / "split.json").read_text())
+    paths = sorted(map(str, pictures.rglob("*.png")))
+    parts = [
+        {paths[number].split("/")[-2] for number in split[part]}
+        for part in ("train", "validation", "test")
+    ]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 20
+    assert [len(part) for part in parts] == [12, 4, 4]
+    for part in ("validation", "test"):
+        labels = [split["labels"][number] for number in split[part]]
+        assert labels.count("tumour") == labels.count("none")
+
+
+def test_the_report_stands_alone_and_names_no_file(trained):
+    _result, out, _home = trained
+    page = (out / "report.html").read_text()
+    for text in ("ROC", "AUC", "Accuracy", "Confidence in", "cut-off", "Plotly"):
+        assert text in page
+    assert "p00" not in page
+    assert 'src="http' not in page
+
+
+def test_new_pictures_are_predicted_by_name_and_on_the_command_line(
+    trained, tmp_path, monkeypatch, capsys
+):
+    result, _out, home = trained
+    monkeypatch.setenv("NAPARI_LIVERSEG_DATA", str(home))
+    rng = np.random.default_rng(99)
+    spot = write_png(tmp_path / "spot.png", grey(rng, has_spot=True))
+    plain = write_png(tmp_path / "plain.png", grey(rng, has_spot=False))
+    assert predict_image(result.name, spot, "cpu").label == "tumour"
+    said = predict_image(result.name, plain, "cpu")
+    assert said.label == "none"
+    assert sum(said.probabilities.values()) == pytest.approx(1)
+    words = ["predict-image", result.name, str(spot), str(plain), "--device", "cpu"]
+    assert main([*words, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [one["label"] for one in content["images"]] == ["tumour", "none"]
+    assert main(words) == 0
+    assert "'tumour' is called from" in capsys.readouterr().out
+    assert main(["predict-image", "nobody", str(spot)]) == 1
+    assert f"Choose one of: {result.name}" in capsys.readouterr().err
+    assert result.name not in {model.name for model in list_models()}
+
+
+def test_a_dicom_slice_is_seen_as_the_picture_of_its_window(trained, tmp_path):
+    result, _out, _home = trained
+    classifier = PictureClassifier(find_classifier(result.model), "cpu")
+    low, high = classifier.model.hu_window
+    picture = grey(np.random.default_rng(5), has_spot=True)
+    hu = np.rint(picture * (high - low) + low)[None]
+    grid = Geometry((1, *picture.shape), (3.0, 0.8, 0.8), (0.0, 0.0, 0.0))
+    (path,) = write_series(tmp_path, hu, grid)
+    direct = classifier.predict_array(picture.astype(np.float32))
+    read = classifier.predict(path)
+    assert read.label == direct.label == "tumour"
+    for name, share in direct.probabilities.items():
+        assert read.probabilities[name] == pytest.approx(share, abs=0.02)
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(pictures, tmp_path):
+    whole = train_tiny(pictures, tmp_path / "whole", epochs=4)
+    stopped = train_tiny(pictures, tmp_path / "parts", 2, epochs=4)
+    assert stopped.was_stopped
+    assert stopped.model is None
+    with pytest.raises(ExportError, match="holds a training already"):
+        train_tiny(pictures, tmp_path / "parts", epochs=4)
+    parts = train_tiny(pictures, tmp_path / "parts", epochs=4, order={"resume": True})
+    digests = [find_classifier(one.model).sha256 for one in (whole, parts)]
+    assert digests[0] == digests[1]
+    assert whole.name != parts.name
+    again = train_tiny(pictures, tmp_path / "parts", epochs=4, order={"resume": True})
+    assert again.name == parts.name
+
+
+def test_early_stopping_ends_it(pictures, tmp_path):
+    few = {"patience": 1, "least": 10.0}
+    train_tiny(pictures, tmp_path / "out", epochs=9, early_stopping=few)
+    assert len((tmp_path / "out" / "curves.csv").read_text().splitlines()) == 3
+
+
+def test_it_begins_from_the_encoder_of_a_segmentation_model(pictures, tmp_path):
+    folder = write_random_model(tmp_path / "start")
+    result = train_tiny(
+        pictures, tmp_path / "out", start=str(folder), epochs=2, frozen_epochs=2
+    )
+    spec = find_classifier(result.model)
+    assert isinstance(spec.backbone, EncoderSpec)
+    assert "encoder of start" in spec.training_data
+    # Frozen to the end, so that the weights are still those of the model.
+    network = PictureClassifier(spec, "cpu").network
+    for name, value in encoder_weights(find_model(str(folder))).items():
+        torch.testing.assert_close(network.backbone.state_dict()[name], value)
+
+
+def test_a_flattened_encoder_computes_what_the_encoder_does_in_three_dimensions(
+    tmp_path,
+):
+    network = NetworkSpec(channels=(4, 8), strides=(2,), num_res_units=1, norm="none")
+    folder = write_random_model(tmp_path / "model", network=network)
+    model = find_model(str(folder))
+    flat = build_backbone(EncoderSpec(network=network))
+    flat.load_state_dict(encoder_weights(model))
+    deep = build_network(network)
+    deep.load_state_dict(model.load_networks()[0].state_dict())
+    picture = torch.rand(1, 1, 16, 24)
+    column = (picture * 2 - 1)[:, :, None].expand(-1, -1, 32, -1, -1)
+    with torch.no_grad():
+        found = deep.model[1].submodule(deep.model[0](column))
+        wanted = found[:, :, found.shape[2] // 2].mean(dim=(2, 3))
+        torch.testing.assert_close(flat(picture), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_imagenet_weights_of_a_file_are_taken_for_grey(tmp_path):
+    spec = ResNetSpec(depth=18, width=0.125)
+    backbone = build_backbone(spec)
+    given = {k: v.clone() for k, v in backbone.net.state_dict().items()}
+    colour = torch.randn(given["conv1.weight"].shape[0], 3, 7, 7)
+    given["conv1.weight"] = colour
+    given |= {"fc.weight": torch.zeros(1000, 64), "fc.bias": torch.zeros(1000)}
+    save_file(given, tmp_path / "resnet18.safetensors")
+    torch.save(given, tmp_path / "resnet18.pth")
+    for name in ("resnet18.safetensors", "resnet18.pth"):
+        weights = resnet_weights(tmp_path / name, backbone)
+        taken = weights["net.conv1.weight"]
+        torch.testing.assert_close(taken, colour.sum(1, keepdim=True))
+        build_backbone(spec).load_state_dict(weights)
+    other = build_backbone(ResNetSpec(depth=34, width=0.125))
+    with pytest.raises(ModelError, match="do not fit"):
+        resnet_weights(tmp_path / "resnet18.pth", other)
+    with pytest.raises(ModelError, match="no file of weights"):
+        resnet_weights(tmp_path / "missing.pth", backbone)
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="do not fit"):
+        resnet_weights(tmp_path / "broken.safetensors", backbone)
+
+
+def test_names_of_torchvision_are_those_of_the_whole_size():
+    with torch.device("meta"):
+        names = build_backbone(ResNetSpec(depth=50)).net.state_dict()
+    assert tuple(names["conv1.weight"].shape) == (64, 1, 7, 7)
+    assert tuple(names["layer4.2.conv3.weight"].shape) == (2048, 512, 1, 1)
+    assert "layer1.0.downsample.0.bias" not in names
+    assert sum(v.numel() for k, v in names.items() if "num_" not in k) == 23_554_880
+
+
+def test_three_classes_get_a_roc_each(tmp_path):
+    rng = np.random.default_rng(3)
+    rows = []
+    for number in range(18):
+        label = ("a", "b", "c")[number % 3]
+        picture = np.clip(grey(rng, label == "b") + 0.3 * (label == "c"), 0, 1)
+        write_png(tmp_path / f"{number}.png", picture)
+        rows.append((f"{number}.png", label, f"patient {number}"))
+    data = write_list(tmp_path / "list.csv", rows)
+    result = train_tiny(data, tmp_path / "out", epochs=3)
+    spec = find_classifier(result.model)
+    assert spec.cut_off is None
+    whats = {figure.what for figure in spec.figures}
+    assert {"AUC of a", "AUC of b", "AUC of c"} <= whats
+    with pytest.raises(CaseError, match="a cut-off is for two"):
+        train_tiny(data, tmp_path / "other", positive="a")
+
+
+def test_bad_pictures_are_named_in_one_report_before_anything_is_trained(tmp_path):
+    folder = make_pictures(tmp_path / "data", patients=4, each=1)
+    (folder / "tumour" / "p01" / "broken.png").write_bytes(b"no picture")
+    copy = folder / "none" / "p98" / "same.png"
+    copy.parent.mkdir()
+    copy.write_bytes((folder / "tumour" / "p01" / "0.png").read_bytes())
+    with pytest.raises(CaseError) as refusal:
+        train_tiny(folder, tmp_path / "out")
+    said = str(refusal.value)
+    assert "2 of 10 pictures" in said
+    assert "'broken.png' cannot be read" in said
+    assert "same picture" in said
+    assert not (tmp_path / "out" / "fold_1").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "said"),
+    [
+        ([("a.png", "x", "")], ("file", "label", "patient"), "lacks the columns"),
+        ([("a.png", "", "p")], ("path", "label", "patient"), "lacks a path or a label"),
+        ([("b.png", "x", "p")], ("path", "label", "patient"), "are not there: line 2"),
+        ([("a.png", "x", "p")] * 2, ("path", "label", "patient"), "twice"),
+        ([("a.png", "x", "p")], ("path", "label", "patient"), "1 classes"),
+    ],
+)
+def test_a_bad_list_is_refused_in_words(tmp_path, rows, columns, said):
+    write_png(tmp_path / "a.png", np.zeros((ROWS, ROWS)))
+    data = write_list(tmp_path / "list.csv", rows, columns)
+    with pytest.raises(CaseError, match=said):
+        train_tiny(data, tmp_path / "out")
+
+
+def test_too_few_patients_and_other_wishes_are_refused(pictures, tmp_path):
+    few = make_pictures(tmp_path / "few", patients=2, each=3)
+    with pytest.raises(CaseError, match="three a class"):
+        train_tiny(few, tmp_path / "out")
+    with pytest.raises(CaseError, match="looks for 'cyst'"):
+        train_tiny(pictures, tmp_path / "out2", positive="cyst")
+    with pytest.raises(DeviceError, match="one device"):
+        train_tiny(pictures, tmp_path / "out3", order={"place": Place("cpu", 2, 0)})
+    with pytest.raises(CaseError, match="no folder of pictures"):
+        train_tiny(tmp_path / "nothing", tmp_path / "out4")
+
+
+def test_a_changed_classifier_is_refused(trained, tmp_path):
+    result, _out, _home = trained
+    spec = find_classifier(result.model)
+    for file in spec.folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "classifier.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ModelError, match="are not those"):
+        PictureClassifier(find_classifier(tmp_path), "cpu")
+    (tmp_path / "classifier.json").write_text('{"format": 2}')
+    with pytest.raises(ModelError, match="does not describe a classifier"):
+        find_classifier(tmp_path)
+
+
+def test_pictures_keep_their_shape_when_fitted():
+    picture = np.ones((10, 20), np.float32)
+    square = fitted(picture, 40)
+    assert square.shape == (1, 40, 40)
+    assert square[0, 20, 20] == 1
+    assert square[0, 2, 20] == square[0, 37, 20] == 0
+
+
+def test_the_bundled_recipe_is_read_and_starts_from_what_is_there():
+    assert "slice-classifier" in bundled_recipes()
+    recipe = read_recipe("slice-classifier")
+    assert recipe.kind == "classification-2d"
+    with pytest.raises(ModelError, match="cannot be changed"):
+        changed(recipe, folds=5)
+
+
+@pytest.mark.slow
+def test_the_bundled_recipe_trains_from_the_starter(tmp_path):
+    data = make_pictures(tmp_path / "data")
+    recipe = changed(read_recipe("slice-classifier"), epochs=8, image_size=64)
+    fields = recipe.model_dump()
+    result = train_tiny(data, tmp_path / "out", **fields)
+    assert "encoder of starter" in find_classifier(result.model).training_data
+
+
+def test_the_spec_of_a_segmentation_model_stays_as_it_was():
+    assert tiny_spec().network.type == "monai.UNet"

@@ -1,0 +1,202 @@
+"""What is trained on: found in every layout, checked whole, split by patient."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from napari_liverseg.core.errors import CaseError
+from napari_liverseg.inference.prepare import prepare
+from napari_liverseg.inference.preprocessing import normalise
+from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.labelled_set import LabelledCase, find_labelled
+from napari_liverseg.io.open import open_ct
+from napari_liverseg.measure.agreement import count_voxels, measure_agreement
+from napari_liverseg.training.folds import draw_folds, keep_folds
+from napari_liverseg.training.label_values import label_values
+from napari_liverseg.training.prepared_case import Reading, prepare_case
+from napari_liverseg.training.segmentation_recipe import Names
+from training_case import make_set, run_tiny, tiny_recipe, write_datalist
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_set(tmp_path_factory.mktemp("set") / "set")
+
+
+def pair(data, case):
+    return {
+        "image": f"imagesTr/{case}_0000.nii.gz",
+        "label": f"labelsTr/{case}.nii.gz",
+    }
+
+
+IDS = ("liver_P001_01", "liver_P001_02", "liver_P002_01", "liver_P003_01")
+
+
+def test_the_retraining_set_is_read_with_its_patients(data):
+    found = find_labelled(data)
+    assert [case.name for case in found.cases] == list(IDS)
+    patients = [case.patient for case in found.cases]
+    assert patients == ["liver_P001", "liver_P001", "liver_P002", "liver_P003"]
+    assert found.labels == {"background": 0, "liver": 1, "tumour": 2}
+
+
+def test_a_datalist_of_the_decathlon_is_read(data):
+    labels = {"0": "background", "1": "liver", "2": "cancer"}
+    items = [{**pair(data, case), "patient": case[-5:]} for case in IDS]
+    path = write_datalist(data / "list.json", items, labels=labels)
+    found = find_labelled(path)
+    path.unlink()
+    patients = [case.patient for case in found.cases]
+    assert patients == ["01_01", "01_02", "02_01", "03_01"]
+    assert found.cases[0].image == data / "imagesTr" / "liver_P001_01_0000.nii.gz"
+    assert label_values(found.labels, Names()) == {1: 1, 2: 2}
+
+
+def test_files_of_one_name_stay_apart(tmp_path):
+    items = [{"image": f"p{n}/ct.nii.gz", "label": f"p{n}/seg.nii.gz"} for n in (1, 2)]
+    found = find_labelled(write_datalist(tmp_path / "list.json", items))
+    assert len({case.name for case in found.cases}) == 2
+    assert {case.patient for case in found.cases} == {None}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "cannot be read as JSON"),
+        ('{"training": []}', "no labelled case"),
+        ('{"training": [{"image": ["a", "b"], "label": "c"}]}', "one image and one"),
+        ('{"name": "x"}', "no training cases"),
+    ],
+)
+def test_what_is_no_list_of_cases_is_refused(tmp_path, content, said):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(CaseError, match=said):
+        find_labelled(tmp_path)
+
+
+def test_organs_are_named_by_the_recipe_or_recognised():
+    labels = {"background": 0, "Spleen": 1, "cyst": 2, "liver": 3}
+    assert label_values(labels, Names(organ=("spleen",), lesion=("cyst",))) == {
+        1: 1,
+        2: 2,
+    }
+    assert label_values(labels, Names()) == {3: 1}
+    with pytest.raises(CaseError, match="'kidney'"):
+        label_values(labels, Names(organ=("kidney",)))
+    with pytest.raises(CaseError, match="do not tell the liver"):
+        label_values({"background": 0, "spleen": 1}, Names())
+
+
+def test_one_report_names_every_bad_case_before_anything_is_trained(data, tmp_path):
+    bad = shutil.copytree(data, tmp_path / "bad")
+    (bad / "labelsTr" / f"{IDS[0]}.nii.gz").unlink()
+    label = bad / "labelsTr" / f"{IDS[1]}.nii.gz"
+    moved = nib.load(label)
+    affine = moved.affine.copy()
+    affine[0, 3] += 40
+    nib.save(nib.Nifti1Image(np.asarray(moved.dataobj), affine), label)
+    label = bad / "labelsTr" / f"{IDS[2]}.nii.gz"
+    image = nib.load(label)
+    values = np.asarray(image.dataobj).copy()
+    values[0, 0, 0] = 7
+    nib.save(nib.Nifti1Image(values, image.affine), label)
+    for folder, end in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        kept = bad / folder
+        shutil.copy(kept / f"{IDS[3]}{end}", kept / f"liver_P009_01{end}")
+    (bad / "imagesTr" / "liver_P010_01_0000.nii.gz").write_bytes(b"no image")
+    with pytest.raises(CaseError) as refusal:
+        run_tiny(bad, tmp_path / "out")
+    head, *lines = str(refusal.value).splitlines()
+    assert head.startswith("5 of 6 cases cannot be trained on")
+    reasons = {line.split(":")[0].strip(): line for line in lines}
+    assert "does not exist" in reasons[IDS[0]]
+    assert "another grid" in reasons[IDS[1]]
+    assert "values 0, 1, 2, 7; expected 0, 1, 2" in reasons[IDS[2]]
+    assert f"same CT as '{IDS[3]}'" in reasons["liver_P009_01"]
+    assert "liver_P010_01" in reasons
+    assert not list((tmp_path / "out").glob("fold_*"))
+
+
+def test_a_ct_without_any_organ_is_a_bad_case(data, tmp_path):
+    case = find_labelled(data).cases[0]
+    reading = Reading({9: 1}, (0, 1, 2, 9), (18.0, 18.0, 18.0))
+    with pytest.raises(CaseError, match="labels no voxel"):
+        prepare_case(case, reading, tmp_path)
+
+
+def test_training_sees_what_inference_sees(data, tmp_path):
+    case = find_labelled(data).cases[0]
+    spacing = (9.0, 14.0, 20.0)
+    prepared = prepare_case(case, Reading({1: 1, 2: 2}, (0, 1, 2), spacing), tmp_path)
+    volume = open_ct(case.image)
+    from tiny_model import tiny_spec
+
+    spec = tiny_spec(spacing_mm=spacing)
+    seen = prepare(volume, spec.input)
+    image = normalise(torch.from_numpy(np.array(prepared.hu)), spec.hu_window)
+    # Kept as whole HU, of which the window has 400 for a range of 2.
+    assert float((image - seen.image).abs().max()) <= 0.5 * 2 / 400 + 1e-6
+    truth = read_label_map(case.label, volume)
+    organ_ml = np.count_nonzero(prepared.labels) * np.prod(spacing) / 1000
+    assert organ_ml == pytest.approx(truth.liver_ml, rel=0.06)
+    again = prepare_case(case, Reading({1: 1, 2: 2}, (0, 1, 2), spacing), tmp_path)
+    counts = count_voxels(np.array(again.labels) > 0, np.array(prepared.labels) > 0)
+    assert measure_agreement(counts).dice == 1
+
+
+def cases(*patients):
+    return [
+        LabelledCase(f"case{n}", None, None, patient)
+        for n, patient in enumerate(patients)
+    ]
+
+
+def test_no_patient_is_on_both_sides_of_a_fold():
+    many = cases("a", "b", "a", "c", "d", "d", "d", "e", "f")
+    folds = draw_folds(many, 3, seed=1)
+    held = [name for names in folds.held_out for name in names]
+    assert sorted(held) == sorted(case.name for case in many)
+    patient_of = {case.name: case.patient for case in many}
+    for number, names in enumerate(folds.held_out):
+        inside = {patient_of[name] for name in names}
+        assert inside.isdisjoint(patient_of[name] for name in folds.train(number))
+    assert {len(names) for names in folds.held_out} == {3}
+    assert draw_folds(many, 3, seed=1) == folds
+    assert draw_folds(many, 3, seed=2) != folds
+
+
+def test_unknown_patients_are_said_plainly():
+    assert "No case names its patient" in draw_folds(cases(*[None] * 4), 2, 1).note
+    note = draw_folds(cases("a", None, "b"), 2, 1).note
+    assert "1 name none" in note
+    # A patient called like a case is not that case.
+    assert draw_folds(cases("case1", None), 2, 1).patients == 2
+
+
+def test_folds_are_kept_and_reused(tmp_path):
+    many = cases(*"abcdef")
+    path = tmp_path / "folds.json"
+    drawn = keep_folds(path, many, 3, seed=1)
+    assert keep_folds(path, many, 3, seed=99) == drawn
+    assert json.loads(path.read_text())["held_out"] == [list(n) for n in drawn.held_out]
+    with pytest.raises(CaseError, match="asked for are 2"):
+        keep_folds(path, many, 2, seed=1)
+    with pytest.raises(CaseError, match="of other cases"):
+        keep_folds(path, many[1:], 3, seed=1)
+
+
+def test_too_few_patients_are_refused():
+    with pytest.raises(CaseError, match="1 patient cannot make 2 parts"):
+        draw_folds(cases("a", "a"), 1, 1)
+    with pytest.raises(CaseError, match="3 patients cannot make 5"):
+        draw_folds(cases("a", "b", "c"), 5, 1)
+
+
+def test_bad_recipes_are_not_trained(data, tmp_path):
+    with pytest.raises(ValueError, match="more than 1 together"):
+        tiny_recipe(sampling={"lesion": 0.7, "organ": 0.7})

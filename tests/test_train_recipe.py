@@ -1,0 +1,184 @@
+"""A recipe is checked before it is trained, and its alterations do what they say."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_liverseg.core.errors import DeviceError, ModelError
+from napari_liverseg.models.spec import ModelSpec
+from napari_liverseg.training.alter import Alterer
+from napari_liverseg.training.augmentation import Augmentation
+from napari_liverseg.training.card import draft, start_of, structures
+from napari_liverseg.training.compute import precision_for, processes
+from napari_liverseg.training.objective import make_loss
+from napari_liverseg.training.order import rank_in
+from napari_liverseg.training.patches import Numbers
+from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
+from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+from tiny_model import write_random_model
+from training_case import EVERYTHING, tiny_recipe, write_recipe
+
+PATCH = (12, 16, 20)
+
+
+def test_the_bundled_recipes_make_models():
+    assert {"unet3d", "quick"} <= set(bundled_recipes())
+    for name in bundled_recipes():
+        recipe = read_recipe(name)
+        assert recipe.name == name
+        if not isinstance(recipe, SegmentationRecipe):
+            continue
+        spec = draft(recipe, start_of(recipe))
+        assert "not for clinical use" in spec.notice
+        assert recipe.augmentation.flipping.probability == 0
+
+
+def test_a_recipe_survives_its_file(tmp_path):
+    recipe = read_recipe(write_recipe(tmp_path / "r.yaml"))
+    (tmp_path / "again.yaml").write_text(recipe.as_yaml())
+    assert read_recipe(tmp_path / "again.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kind": "nonsense"}, "its kind is 'nonsense'"),
+        ({"epochs": 0}, "epochs"),
+        ({"augmentation": {"noise": {"probability": 2}}}, "augmentation.noise"),
+        ({"augmentation": {"blur": {"sigma": [2, 1]}}}, "sigma must rise"),
+        ({"patch": None}, "must be given"),
+        ({"learning": 3}, "learning"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused_by_what_is_wrong(tmp_path, changes, said):
+    with pytest.raises(ModelError, match=said):
+        read_recipe(write_recipe(tmp_path / "r.yaml", **changes))
+
+
+def test_an_unknown_recipe_and_a_wrong_value_name_the_choice():
+    with pytest.raises(ModelError, match="unet3d"):
+        read_recipe("nothing")
+    with pytest.raises(ModelError, match="folds"):
+        changed(read_recipe("unet3d"), folds=99)
+
+
+def test_a_patch_that_the_network_cannot_halve_is_refused():
+    with pytest.raises(ModelError, match="multiples of 2"):
+        draft(tiny_recipe(patch=[7, 8, 8]), None)
+
+
+def test_a_start_must_be_of_our_kind_and_have_the_layers(tmp_path):
+    folder = write_random_model(tmp_path / "first")
+    quick = changed(read_recipe("quick"), start=str(folder))
+    start = start_of(quick)
+    assert isinstance(start, ModelSpec)
+    spec = draft(quick, start)
+    assert (spec.patch, spec.spacing_mm) == (start.patch, start.spacing_mm)
+    assert spec.network == start.network
+    with pytest.raises(ModelError, match="has other layers"):
+        start_of(tiny_recipe(start=str(folder)))
+
+
+def altered(seed, **given):
+    alterer = Alterer(Augmentation.model_validate(given), PATCH)
+    rng = np.random.default_rng(seed)
+    plan = alterer.plan(rng)
+    z, y, x = np.indices(plan.shape, dtype=np.float32)
+    hu = 10 * z + 3 * y + x
+    labels = (x > plan.shape[2] / 2 + 4).astype(np.uint8)
+    return alterer.alter(hu, labels, plan)
+
+
+def test_the_same_seed_alters_alike_and_no_global_state_is_touched():
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    for seed in range(4):
+        first, second = altered(seed, **EVERYTHING), altered(seed, **EVERYTHING)
+        assert torch.equal(first[0], second[0])
+        assert torch.equal(first[1], second[1])
+        assert first[0].shape == first[1].shape == (1, *PATCH)
+        assert (first[0].dtype, first[1].dtype) == (torch.float32, torch.uint8)
+        assert type(first[0]) is torch.Tensor
+    assert not torch.equal(altered(1, **EVERYTHING)[0], altered(2, **EVERYTHING)[0])
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("way", sorted(EVERYTHING))
+def test_each_alteration_changes_the_image_when_it_is_asked_for(way):
+    untouched = altered(0)[0]
+    assert torch.equal(untouched, altered(0, **{way: {"probability": 0.0}})[0])
+    more = {"factor": [0.7, 0.8]} if way == "scaling" else {}
+    hu, labels = altered(0, **{way: {"probability": 1.0, **more}})
+    assert not torch.allclose(hu, untouched)
+    assert set(labels.unique().tolist()) == {0, 1}
+    moves = way in ("rotation", "scaling", "flipping", "elastic")
+    assert torch.equal(labels, altered(0)[1]) is not moves
+
+
+def test_scaling_by_a_factor_enlarges_by_it():
+    larger = {"scaling": {"probability": 1.0, "factor": [2.0, 2.0]}}
+    hu, _ = altered(0, **larger)
+    slope = (hu[0, 6, 8, 12] - hu[0, 6, 8, 8]) / 4
+    assert float(slope) == pytest.approx(0.5, abs=0.02)
+
+
+def test_an_elastic_deformation_moves_voxels_as_far_as_it_says():
+    way = {"probability": 1.0, "sigma": [2.0, 2.0], "shift": [1.0, 1.0]}
+    alterer = Alterer(Augmentation.model_validate({"elastic": way}), (40, 40, 40))
+    plan = alterer.plan(np.random.default_rng(0))
+    x = np.indices(plan.shape, dtype=np.float32)[2]
+    moved, _ = alterer.alter(x, x.astype(np.uint8), plan)
+    inside = (slice(8, 32),) * 3
+    shift = moved[0] - torch.arange(40.0) - (plan.shape[2] - 40) / 2
+    assert float(shift[inside].std()) == pytest.approx(1.0, rel=0.2)
+
+
+def test_patch_numbers_go_on_anywhere_and_are_shared_by_processes():
+    whole = Numbers(3, 2, 0, 1, 0)
+    first_epoch = list(whole)
+    whole.set_epoch(1)
+    assert [*first_epoch, *whole] == list(range(12))
+    late = Numbers(3, 2, 0, 1, first_step=4)
+    late.set_epoch(1)
+    assert list(late) == list(range(8, 12))
+    late.set_epoch(2)
+    assert list(late) == list(range(12, 18))
+    both = [n for rank in (0, 1) for n in Numbers(3, 2, rank, 2, 0)]
+    assert sorted(both) == list(range(12))
+
+
+def test_both_losses_fall_towards_zero_for_a_right_answer():
+    labels = torch.zeros(1, 1, 8, 8, 8, dtype=torch.uint8)
+    labels[:, :, 2:6, 2:6, 2:6] = 1
+    labels[:, :, 3:5, 3:5, 3:5] = 2
+    right = 20.0 * torch.nn.functional.one_hot(labels[:, 0].long(), 3).movedim(-1, 1)
+    for name in ("dice", "dice+cross-entropy"):
+        loss = make_loss(tiny_recipe(loss=name))
+        assert float(loss(right, labels)) < 1e-3
+        assert float(loss(torch.roll(right, 1, 1), labels)) > 0.9
+
+
+def test_number_formats_are_taken_only_where_the_device_has_them():
+    assert precision_for("auto", "cpu") == "32-true"
+    assert precision_for("fp32", "mps") == "32-true"
+    for wanted, kind in (("fp16", "cpu"), ("bf16", "mps")):
+        with pytest.raises(DeviceError, match=wanted):
+            precision_for(wanted, kind)
+
+
+def test_processes_are_counted_as_whoever_started_them_says():
+    torchrun = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}
+    assert processes(torchrun, 1) == (4, 2)
+    slurm = {"SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_PROCID": "5"}
+    assert processes(slurm, 1) == (2, 3)
+    assert rank_in(slurm) == 5
+    assert processes({"SLURM_NTASKS": "1"}, 2) == (2, 1)
+    assert rank_in({"RANK": "3", "LOCAL_RANK": "1"}) == 3
+    assert rank_in({}) == 0
+
+
+def test_a_model_of_another_organ_says_what_is_shown_as_liver():
+    spec = draft(tiny_recipe(labels={"organ": ["spleen"], "lesion": ["cyst"]}), None)
+    assert structures(spec) == ("spleen", "cyst")
+    assert "what is shown as liver is spleen" in spec.notice
+    assert structures(draft(tiny_recipe(), None)) == ("liver", "tumour")

@@ -1,0 +1,119 @@
+"""A training survives Ctrl-C, a full disk and broken numbers, and goes on unchanged."""
+
+import csv
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from napari_liverseg.cli import main
+from napari_liverseg.core.errors import ExportError, ModelError
+from napari_liverseg.models.network import load_network
+from napari_liverseg.models.spec import read_spec
+from training_case import Told, make_set, run_tiny, write_recipe
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_set(tmp_path_factory.mktemp("set") / "set")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_LIVERSEG_MODELS", str(out.parent / "models"))
+        run_tiny(data, out)
+    return out
+
+
+def curve(out):
+    """Return the rows of a curve without the seconds, which no two runs share."""
+    with (out / "curves.csv").open() as file:
+        return [
+            {k: v for k, v in row.items() if k != "seconds"}
+            for row in csv.DictReader(file)
+        ]
+
+
+def weights(out):
+    return load_network(read_spec(out / "model")).state_dict()
+
+
+# The tiny recipe has epochs of 3 steps: within one, at the end of one, and twice.
+@pytest.mark.parametrize("stops", [(3,), (1, 5)])
+def test_a_stopped_training_ends_as_an_uninterrupted_one(
+    data, uninterrupted, tmp_path, stops
+):
+    for count, step in enumerate(stops):
+        told = Told(stop_after=step)
+        trained = run_tiny(data, tmp_path / "out", told, order={"resume": count > 0})
+        assert trained.was_stopped
+        assert trained.model is None
+    run_tiny(data, tmp_path / "out", order={"resume": True})
+    assert curve(tmp_path / "out") == curve(uninterrupted)
+    for name, tensor in weights(uninterrupted).items():
+        assert torch.equal(tensor, weights(tmp_path / "out")[name]), name
+
+
+def test_ctrl_c_saves_and_resume_goes_on(data, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    recipe = write_recipe(tmp_path / "long.yaml", epochs=5000)
+    words = ["train", recipe, "--data", data, "-o", out, "--workers", "0"]
+    command = [sys.executable, "-m", "napari_liverseg.cli", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("Epoch 3 of"):
+                process.send_signal(signal.SIGINT)
+                break
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Go on with --resume" in said
+    assert (out / "fold_1" / "last.ckpt").is_file()
+    assert main([*map(str, words)]) == 1
+    assert "holds a training already" in capsys.readouterr().err
+    again = [*map(str, words), "--resume", "--max-minutes", "0.01"]
+    assert main(again) == 0
+    assert int(curve(out)[-1]["epoch"]) > 3
+    assert (out / "model" / "model.json").is_file()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(data, uninterrupted, tmp_path):
+    told = Told()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(epoch, _):
+        # No file can grow beyond this, as if the disk were full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+
+    ears = replace(told.ears, on_epoch=fill)
+    try:
+        with pytest.raises(ExportError, match="could not be written") as refusal:
+            run_tiny(data, tmp_path / "out", ears=ears)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "--resume" in str(refusal.value)
+    assert [p.name for p in (tmp_path / "out" / "fold_1").glob(".*")] == []
+    run_tiny(data, tmp_path / "out", order={"resume": True})
+    assert curve(tmp_path / "out") == curve(uninterrupted)
+
+
+def test_numbers_that_break_stop_the_training_in_one_sentence(data, tmp_path):
+    wild = {"optimiser": {"rate": 1e30}, "schedule": {"type": "plateau"}}
+    with pytest.raises(ModelError, match="broke down") as refusal:
+        run_tiny(data, tmp_path / "out", **wild, gradient_clip=None)
+    kept = tmp_path / "out" / "fold_1" / "last.ckpt"
+    assert str(kept) in str(refusal.value) or "Nothing was kept" in str(refusal.value)
+    if kept.is_file():
+        content = torch.load(kept, weights_only=True)["state_dict"]
+        assert all(bool(torch.isfinite(t).all()) for t in content.values())
+
+
+def test_training_stops_early_once_it_gets_no_better(data, tmp_path):
+    still = {"optimiser": {"rate": 1e-12}, "early_stopping": {"patience": 2}}
+    run_tiny(data, tmp_path / "out", epochs=50, **still)
+    assert len(curve(tmp_path / "out")) == 3
