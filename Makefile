@@ -36,9 +36,11 @@ bench: $(READY) ## speed, as ratios with a correctness gate
 evaluate: $(READY) ## the starter model on phantoms of unseen seeds; DATA=folder adds a public CT
 	$(BIN)/python -m benchmarks.starter $(if $(DATA),--data $(DATA))
 
-train-starter: $(READY) ## train the bundled starter model again; DATA=folder adds public cases
-	# One BLAS thread a sampler: more only fight the network for the cores.
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m napari_liverseg.training.starter --out out/starter $(if $(DATA),--data $(DATA))
+# One BLAS thread a sampler: more only fight the network for the cores.
+TRAIN_STARTER = OPENBLAS_NUM_THREADS=1 $(BIN)/python -m napari_liverseg.training.starter $(if $(DATA),--data $(DATA))
+train-starter: $(READY) ## train both stages of the starter model again; DATA=folder adds public cases
+	$(TRAIN_STARTER) --stage coarse --out out/starter/coarse
+	$(TRAIN_STARTER) --stage fine --out out/starter/fine --start out/starter/coarse/starter-3mm --steps 3000 --peak-rate 1e-3
 
 sample-data: $(READY) ## draw the sample case again
 	$(BIN)/python sample_data/make_sample_case.py

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 
-from benchmarks.ratio import LONG_REPEATS, Row, interleave
+from benchmarks.ratio import LONG_REPEATS, REPEATS, Row, interleave
 from napari_liverseg.inference.devices import resolve
 from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.look import body_mask, mask_on_image
@@ -19,7 +19,7 @@ from napari_liverseg.inference.plan import make_plan
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.prepare import prepare
 from napari_liverseg.inference.recipe import choose_recipe
-from napari_liverseg.inference.runner import Recipe, Runner
+from napari_liverseg.inference.runner import Runner
 from napari_liverseg.inference.windows import Step, Sweep, Tally
 from napari_liverseg.models.contract import Input, Windows
 from napari_liverseg.models.store import find_model
@@ -43,7 +43,7 @@ def main() -> list[Row]:
 
 @cache
 def _predictor() -> Predictor:
-    return Predictor(find_model("starter"), "cpu")
+    return Predictor(find_model("starter-3mm"), "cpu")
 
 
 @cache
@@ -67,7 +67,7 @@ def _ours(runner: Runner, region: np.ndarray | None = None) -> torch.Tensor:
 @cache
 def _plain_network() -> torch.nn.Module:
     """Return a network of MONAI's side: ours may lie otherwise in memory."""
-    return find_model("starter").load_networks()[0]
+    return find_model("starter-3mm").load_networks()[0]
 
 
 def _monais() -> torch.Tensor:
@@ -81,13 +81,13 @@ def _monais() -> torch.Tensor:
 def same_windows() -> Row:
     """B1: float32, every window, equal to 1e-5."""
     network = _predictor().networks
-    runner = Runner(network, recipe=Recipe(channels_last=True)).to("cpu")
+    runner = Runner(network).to("cpu")
     apart = float((_ours(runner) - _monais()).abs().max())
-    pairs = interleave(lambda: _ours(runner), _monais, LONG_REPEATS)
+    pairs = interleave(lambda: _ours(runner), _monais, REPEATS)
     gate = f"largest difference of a logit {apart:.1e} (at most {SAME:.0e})"
     return Row(
         "B1", "same windows, float32, MONAI UNet, 256x256x200", "MONAI", ">= 1.0x",
-        *pairs.faster(), gate, apart <= SAME, LONG_REPEATS,
+        *pairs.faster(), gate, apart <= SAME, REPEATS,
     )  # fmt: skip
 
 
@@ -112,17 +112,17 @@ def best_mode() -> Row:
         return _ours(runner, body)
 
     dice = _dice(ours().argmax(0), plain.argmax(0))
-    pairs = interleave(ours, _monais, LONG_REPEATS)
+    pairs = interleave(ours, _monais, REPEATS)
     gate = f"Dice {dice:.5f} of the masks ({recipe}; body only)"
     return Row(
         "B2", "the same in our best legal mode", "MONAI", ">= 3x",
-        *pairs.faster(), gate, dice >= 0.999, LONG_REPEATS,
+        *pairs.faster(), gate, dice >= 0.999, REPEATS,
     )  # fmt: skip
 
 
 def first_slice() -> Row:
     """B8: the slice on the screen, final, against the whole mask of the CT."""
-    model = find_model("starter")
+    model = find_model("starter-3mm")
     fine = model.model_copy(
         update={"spacing_mm": (1.0, 1.5, 1.5), "overlap": WINDOWS.overlap}
     )

@@ -269,3 +269,21 @@ def test_a_cluster_without_workers_is_a_sentence(tmp_path, model, monkeypatch):
         pytest.raises(DeviceError, match="has no workers"),
     ):
         predict_remotely(cluster.scheduler_address, model, volume)
+
+
+def test_a_connection_that_fails_leaves_nothing_half_open():
+    """Dask would close it at some garbage collection, and hang there."""
+    import gc
+
+    import distributed
+
+    def clients():
+        return [o for o in gc.get_objects() if type(o) is distributed.Client]
+
+    before = {id(client) for client in clients()}
+    with pytest.raises(DeviceError) as refusal, connected("tcp://127.0.0.1:1"):
+        pass
+    made = [client for client in clients() if id(client) not in before]
+    assert made  # the error's traceback still holds it
+    assert all(client.status == "closed" for client in made)
+    assert "No scheduler answers" in str(refusal.value)

@@ -46,14 +46,17 @@ def connected(
     """
     distributed = load_distributed()
     address = parse_address(address)
+    client = distributed.Client.__new__(distributed.Client)
     try:
-        client = distributed.Client(
-            address,
-            timeout=CONNECT_S,
-            security=_security(distributed, tls),
-            set_as_default=False,
+        security = _security(distributed, tls)
+        client.__init__(
+            address, timeout=CONNECT_S, security=security, set_as_default=False
         )
     except (OSError, TimeoutError, RuntimeError, ValueError, TypeError) as error:
+        # Half made, it would close itself whenever memory is collected: under some
+        # lock of Dask's own, where nobody comes out again.
+        if hasattr(client, "status"):
+            _close(client)
         found = f"No scheduler answers at {address} ({type(error).__name__})."
         step = "Check the address and that it runs; with tls:// also the certificates."
         raise DeviceError(found, step) from error
