@@ -58,7 +58,10 @@ def test_segment_writes_labels_on_the_source_grid_and_a_report(
     ]
     assert main([*words, "--threshold-tumour", "0.4"]) == 0
     output = capsys.readouterr()
-    assert output.err == ""
+    report = json.loads((out / "report.json").read_text())
+    (small,) = report["notes"]  # the liver of this CT is no adult's
+    assert "unusual" in small
+    assert output.err == f"{small}\n"
     assert str(out / "labels.nii.gz") in output.out
     assert sorted(p.name for p in out.iterdir()) == ["labels.nii.gz", "report.json"]
 

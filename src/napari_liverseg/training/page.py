@@ -16,7 +16,8 @@ STYLE = (
     "padding:0 1rem;color:#222}table{border-collapse:collapse}"
     "td,th{padding:.2rem .8rem;"
     "text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child"
-    "{text-align:left}.note{background:#fff3cd;padding:.5rem 1rem}"
+    "{text-align:left}figure{display:inline-block;margin:.5rem}figcaption"
+    "{font-size:.85rem}.note{background:#fff3cd;padding:.5rem 1rem}"
 )
 
 NOTHING = "–"  # noqa: RUF001

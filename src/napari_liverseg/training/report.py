@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_liverseg.io.labelled_set import OWN_ID
 from napari_liverseg.training.card import mean_and_spread, structures
 from napari_liverseg.training.curves import CURVES_FILE, read_curves, write_curves
 from napari_liverseg.training.held_out import read_results
 from napari_liverseg.training.order import MEASURES_FILE, REPORT_FILE
+from napari_liverseg.training.page import shown, table, write_page
 from napari_liverseg.training.plots import fold_plot, line_plot
-from napari_liverseg.training.whole_file import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 
 WORST = 6
 """Cases that are shown with a picture."""
-
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;"
-    "padding:0 1rem;color:#222}table{border-collapse:collapse}"
-    "td,th{padding:.2rem .8rem;"
-    "text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child"
-    "{text-align:left}figure{display:inline-block;margin:.5rem}figcaption{font-size:.85rem}"
-    ".note{background:#fff3cd;padding:.5rem 1rem}"
-)
 
 
 def write_report(out: Path, spec: ModelSpec, folds: Folds) -> Path:
@@ -66,7 +57,6 @@ def write_report(out: Path, spec: ModelSpec, folds: Folds) -> Path:
     measured = [f for f in folders if (f / MEASURES_FILE).is_file()]
     results = [result for f in measured for result in read_results(f)]
     parts = [
-        f"<h1>{escape(spec.title)}</h1>",
         f'<p class="note">{escape(spec.notice)}</p>',
         f"<p>{escape(folds.note)}</p>",
         _summary(spec, results, len(folds.held_out)),
@@ -75,13 +65,7 @@ def write_report(out: Path, spec: ModelSpec, folds: Folds) -> Path:
         _pictures(results, folds, out),
         f"<h2>Model card</h2><pre>{escape(spec.card)}</pre>",
     ]
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(spec.title)}</title><style>{STYLE}</style></head><body>"
-        + "\n".join(parts)
-        + "</body></html>\n"
-    )
-    write_text(out / REPORT_FILE, page)
+    write_page(out / REPORT_FILE, spec.title, parts)
     return out / REPORT_FILE
 
 
@@ -103,7 +87,7 @@ def _summary(spec: ModelSpec, results: Sequence[CaseResult], folds: int) -> str:
         rows.append(_means("all held-out cases", results))
     missing = folds - len(numbers)
     note = f"<p>{missing} of {folds} folds are not measured yet.</p>" if missing else ""
-    return f"<h2>Held-out cases</h2>{_table(rows)}{note}"
+    return f"<h2>Held-out cases</h2>{table(rows)}{note}"
 
 
 def _means(name: str, results: Sequence[CaseResult]) -> list[str]:
@@ -143,13 +127,13 @@ def _cases(results: Sequence[CaseResult], folds: Folds, spec: ModelSpec) -> str:
             public_name(r.case, folds),
             str(r.fold),
             f"{r.organ_dice:.3f}",
-            _number(r.organ_hd95_mm, 1),
-            _number(r.lesion_dice, 3),
-            _number(r.false_lesion_ml, 1),
+            shown(r.organ_hd95_mm, 1),
+            shown(r.lesion_dice, 3),
+            shown(r.false_lesion_ml, 1),
         ]
         for r in sorted(results, key=lambda r: r.case)
     ]
-    return f"<h2>Every held-out case</h2>{_table(rows)}" if results else ""
+    return f"<h2>Every held-out case</h2>{table(rows)}" if results else ""
 
 
 def _pictures(results: Sequence[CaseResult], folds: Folds, out: Path) -> str:
@@ -179,15 +163,3 @@ def _badness(result: CaseResult) -> float:
     if result.lesion_dice is not None:
         values.append(1 - result.lesion_dice)
     return sum(values) / len(values)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
-
-
-def _table(rows: Sequence[Sequence[Any]]) -> str:
-    head, *body = rows
-    lines = ["<tr>" + "".join(f"<th>{escape(c)}</th>" for c in head) + "</tr>"]
-    for row in body:
-        lines.append("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>")
-    return f"<table>{''.join(lines)}</table>"
