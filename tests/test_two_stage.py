@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.core.geometry import Geometry, Reorientation
@@ -13,7 +14,9 @@ from napari_liverseg.inference.doubts import NO_LIVER
 from napari_liverseg.inference.joining import join, join_slices
 from napari_liverseg.inference.native_grid import NativeBelief
 from napari_liverseg.inference.options import Listener, RunOptions
+from napari_liverseg.inference.plan import Plan
 from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.inference.windows import Step
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.proof import prove
 from napari_liverseg.models.two_stage import TwoStage, in_liver_of, read_two_stage
@@ -147,6 +150,29 @@ def test_slices_that_are_shown_early_are_those_of_both(model):
     seen = shown != 9
     assert seen[LIVER].mean() > 0.9
     np.testing.assert_array_equal(shown[seen], final[seen])
+
+
+class _Starved(torch.nn.Module):
+    """A network for which memory runs out at its first window."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, windows):
+        self.calls += windows.device.type != "meta"
+        if self.calls == 1 and windows.device.type != "meta":
+            raise torch.OutOfMemoryError
+        return self.network(windows)
+
+
+def test_what_the_first_stage_has_to_say_is_told(model, monkeypatch):
+    falling = (Step("cpu", 2, "cpu"), Step("cpu", 1, "cpu"))
+    monkeypatch.setattr(Plan, "steps", lambda self: falling)
+    predictor = Predictor(model, "cpu")
+    predictor.coarse.networks = (_Starved(predictor.coarse.networks[0]),)
+    found = predictor.predict(_volume())
+    assert "ran out: windows were run one at a time" in found.run.notes[0]
 
 
 def test_it_stops_in_either_stage(model):

@@ -149,7 +149,12 @@ def run_pipeline(
         box=view.box,
         margin_mm=LIVER_MARGIN_MM if view.box else 0.0,
         recipe=str(recipe if step.device == plan.device else Recipe()),
-        notes=(*view.notes, *notes, *_cut_note(belief, view, volume)),
+        notes=(
+            *(first.notes if stages and first else ()),
+            *view.notes,
+            *notes,
+            *_cut_note(belief, view, volume),
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.foreign_file import first_fault
 from napari_liverseg.models.spec import (
     ABDOMEN_WINDOW_HU,
     MAX_SPEC_BYTES,
@@ -126,7 +127,7 @@ class ClassifierSpec(BaseModel):
             self.notice,
             f"Tells apart: {', '.join(self.classes)}.",
             f"Trained on {self.training_data} ({self.trained_on:%Y-%m-%d}).",
-            *(f"{f.what}: {f.value:g} ({f.source})" for f in self.figures),
+            *(figure.line for figure in self.figures),
             f"Licence: {self.licence}",
         ]
         return "\n".join(line for line in lines if line)
@@ -184,9 +185,7 @@ def _read(path: Path) -> ClassifierSpec:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         return ClassifierSpec.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _refused(path, f"{where}: {first['msg']}") from error
+        raise _refused(path, first_fault(error)) from error
     except (OSError, ValueError, RecursionError) as error:
         raise _refused(path, "it is not JSON") from error
 

@@ -10,6 +10,8 @@ from napari_liverseg.core.errors import ModelError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pydantic import ValidationError
+
 GET_AGAIN = "Get the model folder again from its source."
 
 
@@ -68,6 +70,13 @@ def read_json(folder: Path, name: str, most_bytes: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise refused(name, "it holds no object")
     return content
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return where the first thing lies that pydantic refuses, and what it is."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
 
 
 def refused(name: str, reason: str, next_step: str = GET_AGAIN) -> ModelError:

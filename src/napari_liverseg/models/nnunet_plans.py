@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from napari_liverseg.models.contract import Input, Normalisation
-from napari_liverseg.models.foreign_file import refused
+from napari_liverseg.models.foreign_file import first_fault, refused
 from napari_liverseg.models.nnunet_architecture import Architecture, read_architecture
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def read_plans(plans: Mapping[str, Any], configuration: str) -> Plans:
         chosen = _Configuration.model_validate(raw)
         architecture = Architecture.model_validate(read_architecture(raw))
     except ValidationError as error:
-        raise refused(FILE, f"{configuration}: {_first(error)}") from error
+        raise refused(FILE, f"{configuration}: {first_fault(error)}") from error
     _refuse_misfit(chosen.patch_size, architecture)
     return Plans(
         configuration,
@@ -223,7 +223,9 @@ def _intensities(plans: Mapping[str, Any]) -> _Intensities:
     try:
         return _Intensities.model_validate((channels or {}).get("0"))
     except (ValidationError, AttributeError) as error:
-        reason = _first(error) if isinstance(error, ValidationError) else "no object"
+        reason = (
+            first_fault(error) if isinstance(error, ValidationError) else "no object"
+        )
         raise refused(FILE, f"the HU statistics it needs: {reason}") from error
 
 
@@ -242,10 +244,3 @@ def _transpose(plans: Mapping[str, Any]) -> tuple[int, int, int]:
         raise refused(FILE, "transpose_forward is no order of three axes")
     z, y, x = (int(axis) for axis in forward)
     return z, y, x
-
-
-def _first(error: ValidationError) -> str:
-    """Return where the first problem is and what it is."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else problem["msg"]

@@ -20,6 +20,7 @@ from pydantic import (
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.contract import Input, Normalisation, Output, Windows
+from napari_liverseg.models.foreign_file import first_fault
 
 if TYPE_CHECKING:
     import torch
@@ -311,10 +312,7 @@ def _parse(path: Path) -> ModelSpec:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         return ModelSpec.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        reason = f"{where}: {first['msg']}" if where else first["msg"]
-        raise _refused(path, reason) from error
+        raise _refused(path, first_fault(error)) from error
     except (ValueError, RecursionError) as error:
         raise _refused(path, f"it is not JSON ({error})") from error
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
-from napari_liverseg.models.foreign_file import read_json, refused
+from napari_liverseg.models.foreign_file import first_fault, read_json, refused
 from napari_liverseg.models.spec import Figure
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ def read_two_stage(folder: "Path") -> TwoStage:
     try:
         spec = TwoStageSpec.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise refused(TWO_STAGE_FILE, f"{where}: {first['msg']}") from error
+        raise refused(TWO_STAGE_FILE, first_fault(error)) from error
     finder, detail = (_part(folder, name) for name in (spec.finder, spec.detail))
     if is_tumours_alone(finder):
         raise refused(TWO_STAGE_FILE, f"its finder '{spec.finder}' knows no liver")

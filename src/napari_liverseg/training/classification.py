@@ -204,7 +204,7 @@ def _finish(
     saved = save_classifier(fit.network, spec, order.model)
     write_classifier_report(order.report, saved, fit.epochs, test, verdict)
     listed = _listed(order, saved, fit)
-    lines = [f"{f.what}: {f.value:g} ({f.source})" for f in saved.figures]
+    lines = [figure.line for figure in saved.figures]
     lines.append(f"Use it: napari-liverseg predict-image {listed} PICTURE")
     return Trained(order.model, listed, order.report, figures=tuple(lines))
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.foreign_file import first_fault
 
 MAX_BYTES = 1_000_000
 
@@ -124,7 +125,7 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
     try:
         return class_of(str(kind)).model_validate(content)
     except ValidationError as error:
-        raise _refused(path, _first(error)) from error
+        raise _refused(path, first_fault(error)) from error
 
 
 def changed(recipe: Recipe, **fields: Any) -> Recipe:
@@ -139,7 +140,9 @@ def changed(recipe: Recipe, **fields: Any) -> Recipe:
     try:
         return type(recipe).model_validate(content)
     except ValidationError as error:
-        found = f"The recipe '{recipe.name}' cannot be changed so: {_first(error)}."
+        found = (
+            f"The recipe '{recipe.name}' cannot be changed so: {first_fault(error)}."
+        )
         raise ModelError(found, "Choose another value.") from error
 
 
@@ -159,12 +162,6 @@ def _parse(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _refused(path, "it does not list a recipe's fields")
     return content
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 def _refused(path: Path, reason: str) -> ModelError:

@@ -93,5 +93,5 @@ def free_name(wanted: str) -> str:
 
 
 def _trained(order: Order, model: ModelSpec) -> Trained:
-    said = tuple(f"{f.what}: {f.value:g} ({f.source})" for f in model.figures)
+    said = tuple(figure.line for figure in model.figures)
     return Trained(order.model, model.name, order.report, figures=said)
