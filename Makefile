@@ -36,11 +36,12 @@ bench: $(READY) ## speed, as ratios with a correctness gate
 evaluate: $(READY) ## the starter model on phantoms of unseen seeds; DATA=folder adds a public CT
 	$(BIN)/python -m benchmarks.starter $(if $(DATA),--data $(DATA))
 
-# One BLAS thread a sampler: more only fight the network for the cores.
-TRAIN_STARTER = OPENBLAS_NUM_THREADS=1 $(BIN)/python -m napari_liverseg.training.starter $(if $(DATA),--data $(DATA))
-train-starter: $(READY) ## train both stages of the starter model again; DATA=folder adds public cases
-	$(TRAIN_STARTER) --stage coarse --out out/starter/coarse
-	$(TRAIN_STARTER) --stage fine --out out/starter/fine --start out/starter/coarse/starter-3mm --steps 3000 --peak-rate 1e-3
+# One BLAS thread a process that draws: more only fight the network for the cores.
+PUBLIC = $(if $(DATA),--set drawn.public=$(abspath $(DATA)))
+train-starter: $(READY) ## train both networks of the starter model again; DATA=folder adds public cases
+	$(BIN)/napari-liverseg phantoms -o out/starter/phantoms --count 10 --seed 60001
+	OPENBLAS_NUM_THREADS=1 $(BIN)/napari-liverseg train liver3d --data out/starter/phantoms -o out/starter/finder $(PUBLIC)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/napari-liverseg train liver3d-detail --data out/starter/phantoms -o out/starter/detail --from out/starter/finder/model $(PUBLIC)
 
 sample-data: $(READY) ## draw the sample case again
 	$(BIN)/python sample_data/make_sample_case.py

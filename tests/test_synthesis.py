@@ -11,7 +11,7 @@ from napari_liverseg.synthesis.completion import complete_upwards
 from napari_liverseg.synthesis.field import grid_axes, smooth_field
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
-from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
+from napari_liverseg.synthesis.sample import PatchGrid, _focus, draw_sample
 from napari_liverseg.synthesis.scanner import starved_band, thicken
 from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
@@ -145,14 +145,24 @@ def test_thick_slices_stay_in_place(factor):
 
 def test_samples_are_reproducible_and_labelled_inside_the_image(tissues):
     body = Body(tissues, (4.5, 5.0, 5.0))
-    hu, labels = draw_sample(body, GRID, np.random.default_rng(5))
-    again, _ = draw_sample(body, GRID, np.random.default_rng(5))
-    np.testing.assert_array_equal(hu, again)
-    assert hu.dtype == np.float32
-    assert hu.shape == labels.shape == GRID.shape
-    assert set(np.unique(labels)) <= {0, 1, 2}
-    assert not np.any(labels[hu == -1000])
-    assert np.isfinite(hu).all()
+    sample, again = (
+        draw_sample(body, GRID, np.random.default_rng(5)) for _ in range(2)
+    )
+    np.testing.assert_array_equal(sample.hu, again.hu)
+    assert sample.hu.dtype == np.float32
+    assert sample.hu.shape == sample.labels.shape == sample.focus.shape == GRID.shape
+    assert set(np.unique(sample.labels)) <= {0, 1, 2}
+    assert not np.any(sample.labels[sample.hu == -1000])
+    assert np.isfinite(sample.hu).all()
+
+
+def test_the_focus_lies_between_the_liver_and_what_looks_like_it():
+    tissues = np.full((30, 30, 60), Tissue.FAT, np.uint8)
+    tissues[:, :, 10:30] = Tissue.LIVER
+    tissues[:, :, 30:34] = Tissue.VEIN
+    tissues[:, :, 50:54] = Tissue.VEIN
+    columns = _focus(tissues, PatchGrid(tissues.shape, (3.0, 3.0, 3.0))).all((0, 1))
+    assert np.flatnonzero(columns).tolist() == list(range(27, 33))
 
 
 def test_real_ct_can_be_kept_and_recoloured():

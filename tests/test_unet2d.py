@@ -16,6 +16,7 @@ from napari_liverseg.models.classifier_spec import EncoderSpec
 from napari_liverseg.models.network import build_network, save_model
 from napari_liverseg.models.spec import NetworkSpec, read_spec
 from napari_liverseg.models.store import find_model
+from napari_liverseg.synthesis.sample import PatchGrid
 from napari_liverseg.training.caseload import check_cases
 from napari_liverseg.training.compute import Place
 from napari_liverseg.training.order import Order
@@ -87,7 +88,8 @@ def test_half_of_the_patches_bear_tumour_and_the_others_show_liver_without(
     cases = check_cases(found, reading, tmp_path, lambda *_: None, lambda: False)
     recipe = PlanarRecipe.model_validate({**TINY2D, "augmentation": {}})
     # So large that each patch is its whole slice.
-    drawn = Patches(tuple(cases.values()), (1, 64, 64), recipe, 0)
+    grid = PatchGrid((1, 64, 64), (9.0, 9.0, 9.0))
+    drawn = Patches(tuple(cases.values()), grid, recipe, 0)
     labels = [drawn[number][1] for number in range(200)]
     tumour = np.array([bool((one == 2).any()) for one in labels])
     liver = np.array([bool((one >= 1).any()) for one in labels])

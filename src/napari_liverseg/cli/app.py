@@ -14,6 +14,7 @@ from napari_liverseg.cli.compare import compare
 from napari_liverseg.cli.inspect import inspect
 from napari_liverseg.cli.measure import measure
 from napari_liverseg.cli.models import models
+from napari_liverseg.cli.phantoms import phantoms
 from napari_liverseg.cli.predict_image import predict_image
 from napari_liverseg.cli.segment import segment
 from napari_liverseg.cli.text import printable
@@ -46,6 +47,7 @@ for command in (
     batch,
     measure,
     train,
+    phantoms,
     compare,
     predict_image,
     demo,

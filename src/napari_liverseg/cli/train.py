@@ -79,10 +79,18 @@ def train(  # noqa: PLR0913 - typer reads the options from the parameters
     name: Annotated[
         str | None, typer.Option(help="What to call the model.", metavar="NAME")
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Another value for a field of the recipe; may be given again.",
+            metavar="FIELD=VALUE",
+        ),
+    ] = None,
 ) -> None:
     """Train a model on labelled cases; Ctrl-C saves, --resume goes on."""
     from napari_liverseg.training.extra import require_train
-    from napari_liverseg.training.recipe import changed, read_recipe
+    from napari_liverseg.training.recipe import changed, read_recipe, with_settings
 
     require_train()
     from napari_liverseg.training.compute import Place
@@ -98,7 +106,8 @@ def train(  # noqa: PLR0913 - typer reads the options from the parameters
         resume=resume,
         name=name,
     )
-    _say(run(changed(read_recipe(recipe), **wanted), order), output)
+    chosen = changed(with_settings(read_recipe(recipe), set_ or ()), **wanted)
+    _say(run(chosen, order), output)
 
 
 def run(recipe: "Recipe", order: "Order") -> "Trained":

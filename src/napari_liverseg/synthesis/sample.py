@@ -37,6 +37,32 @@ TUMOUR_COUNTS = (0.3, 0.2, 0.15, 0.1, 0.08, 0.05, 0.04, 0.03, 0.03, 0.02)
 """How often 0, 1, 2, ... 9 tumours are planted."""
 
 
+LIVER_LIKE = (Tissue.VEIN, Tissue.HEART, Tissue.GALLBLADDER)
+"""Tissues that networks take into the liver first: where each lies on it, the two
+are told apart by shape and place alone when contrast medium has made them alike."""
+
+FOCUS_MM = 9.0
+"""How far from liver and one of them a voxel counts as between both."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """An image, its labels and where they are hardest to find.
+
+    Parameters
+    ----------
+    hu : ndarray of float32, shape (z, y, x)
+    labels : ndarray of uint8, shape (z, y, x)
+        0 background, 1 liver, 2 tumour.
+    focus : ndarray of bool, shape (z, y, x)
+        Voxels near both the liver and one of `LIVER_LIKE`.
+    """
+
+    hu: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    focus: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class PatchGrid:
     """Shape and spacing ``(z, y, x)`` of the samples to draw."""
@@ -55,7 +81,7 @@ class PatchGrid:
 
 def draw_sample(
     body: Body, grid: PatchGrid, rng: np.random.Generator, inside_share: float = 0.0
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+) -> Sample:
     """Draw an image of an altered body and its label map.
 
     Parameters
@@ -69,9 +95,7 @@ def draw_sample(
 
     Returns
     -------
-    hu : ndarray of float32, shape (z, y, x)
-    labels : ndarray of uint8, shape (z, y, x)
-        0 background, 1 liver, 2 tumour.
+    Sample
     """
     axes = grid.axes_mm
     positions = draw_positions(axes, _draw_centre(body, rng, inside_share), rng)
@@ -83,7 +107,17 @@ def draw_sample(
     hu = degrade(hu, axes, rng, synthetic=synthetic)
     outside = cut_field(hu, axes, rng) | ~scanned
     hu[outside], labels[outside] = AIR_HU, 0
-    return hu, labels
+    return Sample(hu, labels, _focus(tissues, grid))
+
+
+def _focus(tissues: NDArray[np.uint8], grid: PatchGrid) -> NDArray[np.bool_]:
+    """Return which voxels lie near the liver and near what is taken for it."""
+    size = [2 * round(FOCUS_MM / mm) + 1 for mm in grid.spacing_mm]
+    liver, alike = (
+        ndimage.maximum_filter(mask, size)
+        for mask in (tissues == Tissue.LIVER, np.isin(tissues, LIVER_LIKE))
+    )
+    return np.asarray(liver & alike)
 
 
 def _draw_centre(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, Figure, ModelSpec
 from napari_liverseg.models.store import find_model
 
@@ -65,6 +66,9 @@ def draft(recipe: SegmentationRecipe, start: ModelSpec | None) -> ModelSpec:
             hu_window=recipe.hu_window or _window(start),
             patch=recipe.patch or _of(start).patch,
             overlap=recipe.overlap,
+            post_processing=PostProcessing(
+                smallest_tumour_ml=recipe.smallest_lesion_ml
+            ),
             network=recipe.network or _network(start),
             training_data="nothing yet",
             trained_on=_today(),
@@ -101,6 +105,7 @@ def finished(
         f"{len(folds.cases)} labelled CTs of {folds.patients} patients (data {data})",
         _say_folds(folds),
         f"recipe {spec.name}",
+        *_say_drawn(spec),
     ]
     if start is not None:
         parts.append(f"begun from {start.name} {start.version}")
@@ -172,6 +177,15 @@ def _say_folds(folds: Folds) -> str:
         held = len(folds.held_out[0])
         return f"{held} of the CTs held out, by patient"
     return f"{len(folds.held_out)} folds by patient, one network each"
+
+
+def _say_drawn(spec: ModelSpec) -> list[str]:
+    """Return what else than the labelled CTs it learnt from."""
+    drawn = (yaml.safe_load(spec.recipe) or {}).get("drawn")
+    if not drawn:
+        return []
+    public = ", a public CT and a public atlas, altered" if drawn["public"] else ""
+    return [f"{drawn['share']:.0%} of its images drawn: phantoms{public}"]
 
 
 def _notice(recipe: SegmentationRecipe) -> str:

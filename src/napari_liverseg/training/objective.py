@@ -6,19 +6,26 @@ from typing import TYPE_CHECKING
 
 from monai.losses import DiceCELoss, DiceLoss
 
+from napari_liverseg.training.loss import liver_tumour_loss
+
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
+
+    import torch
 
     from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
 
 
-def make_loss(recipe: SegmentationRecipe) -> nn.Module:
+def make_loss(recipe: SegmentationRecipe) -> Callable[..., torch.Tensor]:
     """Return the loss of a recipe, from logits and labels to a number.
 
     Logits are ``(batch, classes, z, y, x)``, labels ``(batch, 1, z, y, x)``. Dice is
     soft, without the background and over the whole batch, so that a patch without a
-    lesion does not rule it.
+    lesion does not rule it. The loss ``liver-tumour`` takes a focus as its third
+    argument.
     """
+    if recipe.loss == "liver-tumour":
+        return liver_tumour_loss
     common = {
         "include_background": False,
         "to_onehot_y": True,
@@ -26,5 +33,5 @@ def make_loss(recipe: SegmentationRecipe) -> nn.Module:
         "batch": True,
     }
     kind = DiceLoss if recipe.loss == "dice" else DiceCELoss
-    loss: nn.Module = kind(**common)
+    loss: Callable[..., torch.Tensor] = kind(**common)
     return loss

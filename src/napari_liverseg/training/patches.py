@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from napari_liverseg.training.alter import Alterer
+from napari_liverseg.training.drawn_patches import DrawnPatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,25 +22,25 @@ if TYPE_CHECKING:
 
     from napari_liverseg.core.box import Box
     from napari_liverseg.models.contract import Shape
+    from napari_liverseg.synthesis.sample import PatchGrid
     from napari_liverseg.training.prepared_case import PreparedCase
     from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
 
 AIR_HU = -1024
 """Around cases smaller than a patch; inference pads with air too."""
 
-Sample = tuple[torch.Tensor, torch.Tensor]
+Sample = tuple[torch.Tensor, ...]
 
 
 class Patches(Dataset[Sample]):
-    """Altered patches of the cases that train a fold.
+    """Altered patches of the cases that train a fold, and drawn ones where it says so.
 
     Parameters
     ----------
     cases : sequence of PreparedCase
-    patch : tuple of int
-        Voxels ``(z, y, x)``.
+    grid : PatchGrid
     recipe : SegmentationRecipe
-        Its sampling, augmentation and seed.
+        Its sampling, augmentation, drawn share and seed.
     fold : int
         Folds draw different patches.
     """
@@ -47,17 +48,35 @@ class Patches(Dataset[Sample]):
     def __init__(
         self,
         cases: Sequence[PreparedCase],
-        patch: Shape,
+        grid: PatchGrid,
         recipe: SegmentationRecipe,
         fold: int,
     ) -> None:
-        self.cases, self.patch, self.fold = tuple(cases), patch, fold
+        self.cases, self.patch, self.fold = tuple(cases), grid.shape, fold
         self.sampling, self.seed = recipe.sampling, recipe.seed
-        self.alterer = Alterer(recipe.augmentation, patch)
+        self.alterer = Alterer(recipe.augmentation, self.patch)
+        self.drawn = recipe.drawn
+        if recipe.drawn is not None:
+            seed = (recipe.seed, fold)
+            self.drawn_patches = DrawnPatches(recipe.drawn, grid, seed)
 
     def __getitem__(self, number: int) -> Sample:
-        """Return HU, float32 (1, z, y, x), and labels, uint8 (1, z, y, x)."""
+        """Return HU, float32 (1, z, y, x), and labels, uint8 (1, z, y, x).
+
+        Where some are drawn all have a focus, bool (1, z, y, x), see `synthesis`;
+        it is empty in patches of cases.
+        """
         rng = np.random.default_rng((self.seed, self.fold, number))
+        if self.drawn is None:
+            return self._cut(number, rng)
+        if rng.random() < self.drawn.share:
+            return self.drawn_patches[number]
+        hu, labels = self._cut(number, rng)
+        return hu, labels, torch.zeros_like(labels, dtype=torch.bool)
+
+    def _cut(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         case = self.cases[self._turn(number)]
         centre = self._centre(case, rng)
         plan = self.alterer.plan(rng)

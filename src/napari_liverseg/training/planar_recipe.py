@@ -31,6 +31,9 @@ class PlanarRecipe(SegmentationRecipe):
         if self.patch is not None and self.patch[0] != 1:
             msg = f"patch must be one slice high, and is {self.patch[0]}"
             raise ValueError(msg)
+        if self.drawn is not None:
+            msg = "drawn must be left out in a recipe for slices"
+            raise ValueError(msg)
         if self.weights is not None and not isinstance(self.network, ResUNetSpec):
             msg = "weights are for a network of the type resnet-unet"
             raise ValueError(msg)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.foreign_file import first_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_BYTES = 1_000_000
 
@@ -144,6 +148,46 @@ def changed(recipe: Recipe, **fields: Any) -> Recipe:
             f"The recipe '{recipe.name}' cannot be changed so: {first_fault(error)}."
         )
         raise ModelError(found, "Choose another value.") from error
+
+
+def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Return a recipe with other values, as words of a command line say them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    settings : sequence of str
+        Such as ``batch=4`` or ``optimiser.rate=1e-4``; values are YAML.
+
+    Raises
+    ------
+    ModelError
+        When one is no setting, or does not fit.
+    """
+    content = recipe.model_dump()
+    for setting in settings:
+        path, is_said, value = setting.partition("=")
+        *outer, last = path.split(".")
+        place: Any = content
+        for name in outer:
+            place = place.get(name) if isinstance(place, dict) else None
+        if not is_said or not isinstance(place, dict) or last not in place:
+            found = f"The recipe '{recipe.name}' has no field '{path}'."
+            raise ModelError(found, "Write FIELD=VALUE, such as optimiser.rate=1e-4.")
+        place[last] = _value(value)
+    return changed(recipe, **content)
+
+
+def _value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        found = f"'{text}' is no value that a recipe could have."
+        raise ModelError(found, "Write it as in a recipe's file.") from error
+    # YAML takes 1e-4 for a word, for want of a point.
+    with suppress(ValueError, TypeError):
+        return float(value) if isinstance(value, str) else value
+    return value
 
 
 def class_of(kind: str) -> type[Recipe]:

@@ -43,6 +43,31 @@ class Sampling(BaseModel):
         return self
 
 
+class Drawn(BaseModel):
+    """Patches that are drawn instead of cut from cases, see `DrawnPatches`.
+
+    Parameters
+    ----------
+    share : float
+        Of all patches.
+    phantom_mm : float
+        Voxel size of the phantoms' anatomy; the public ones have 3 mm.
+    inside : float
+        Share of them that are centred in the liver. Of the others most are centred
+        near its box.
+    public : str or None
+        Folder with ``abdomen-3mm`` (a CT with whole-body labels) and ``atlas`` (a
+        label map of one abdomen), which are drawn beside phantoms.
+    """
+
+    model_config = _STRICT
+
+    share: float = Field(default=0.75, gt=0, le=1)
+    phantom_mm: float = Field(default=3.0, ge=1, le=20)
+    inside: float = Field(default=0.0, ge=0, le=1)
+    public: str | None = None
+
+
 class Optimiser(BaseModel):
     """Adam or AdamW at its highest learning rate."""
 
@@ -91,6 +116,10 @@ class SegmentationRecipe(Recipe):
     Parameters
     ----------
     labels : Names
+    drawn : Drawn or None
+        None trains on cases alone.
+    smallest_lesion_ml : float
+        Lesions below it are taken for organ in the model's result.
     start : str or None
         Model of this program's own kind whose weights are the first ones.
     spacing_mm, patch, network : or None
@@ -99,7 +128,8 @@ class SegmentationRecipe(Recipe):
     hu_window : tuple of float or None
         HU that the network tells apart; None takes the window of `start`, or soft
         tissue.
-    loss : {'dice+cross-entropy', 'dice'}
+    loss : {'dice+cross-entropy', 'dice', 'liver-tumour'}
+        The last is `loss.liver_tumour_loss`.
     epochs, steps_per_epoch, batch : int
         An epoch is so many steps, each of so many patches on every device.
     validate_every : int
@@ -115,13 +145,15 @@ class SegmentationRecipe(Recipe):
 
     kind: Literal["segmentation-3d"] = "segmentation-3d"
     labels: Names = Names()
+    drawn: Drawn | None = None
+    smallest_lesion_ml: float = Field(default=0.0, ge=0)
     start: str | None = None
     spacing_mm: tuple[float, float, float] | None = None
     patch: tuple[int, int, int] | None = None
     network: AnyNetwork | None = None
     hu_window: tuple[float, float] | None = None
     overlap: float = Field(default=0.5, ge=0, le=0.9)
-    loss: Literal["dice+cross-entropy", "dice"] = "dice+cross-entropy"
+    loss: Literal["dice+cross-entropy", "dice", "liver-tumour"] = "dice+cross-entropy"
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Cosine()
     early_stopping: EarlyStopping | None = EarlyStopping()
@@ -140,5 +172,8 @@ class SegmentationRecipe(Recipe):
         given = (self.spacing_mm, self.patch, self.network)
         if self.start is None and None in given:
             msg = "without a start, spacing_mm, patch and network must be given"
+            raise ValueError(msg)
+        if self.drawn and self.labels.organ and set(self.labels.organ) != {"liver"}:
+            msg = "drawn images show livers, and labels.organ asks for another organ"
             raise ValueError(msg)
         return self

@@ -1,0 +1,87 @@
+"""Training patches that are drawn: altered anatomies, imaged anew, by number."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
+from napari_liverseg.training.bodies import atlas_body, phantom_body, scan_body
+
+if TYPE_CHECKING:
+    from napari_liverseg.synthesis.body import Body
+    from napari_liverseg.training.segmentation_recipe import Drawn
+
+SHARES = {"scan": 0.2, "atlas": 0.06, "phantom": 0.74}
+"""How often each anatomy is drawn where the public ones are at hand."""
+
+VARIANTS = 12
+"""Completed or scaled variants of the scan and of the atlas."""
+
+PHANTOM_POOL = 16
+"""Phantoms that are in use at a time."""
+
+PATCHES_PER_PHANTOM = 10
+"""After so many patches one phantom of the pool is replaced."""
+
+
+class DrawnPatches:
+    """Patches of one seed: the same number gives the same patch.
+
+    Parameters
+    ----------
+    drawn : Drawn
+    grid : PatchGrid
+    seed : tuple of int
+    """
+
+    def __init__(self, drawn: Drawn, grid: PatchGrid, seed: tuple[int, ...]) -> None:
+        self.drawn, self.grid, self.seed = drawn, grid, seed
+        self._bodies: OrderedDict[tuple[str, int], Body] = OrderedDict()
+
+    def __getitem__(
+        self, number: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return HU, float32, labels, uint8, and focus, bool, each (1, z, y, x)."""
+        rng = np.random.default_rng((*self.seed, number))
+        body = self._draw_body(number, rng)
+        sample = draw_sample(body, self.grid, rng, self.drawn.inside)
+        hu, labels, focus = (
+            torch.from_numpy(part)[None]
+            for part in (sample.hu, sample.labels, sample.focus)
+        )
+        return hu, labels, focus
+
+    def _draw_body(self, number: int, rng: np.random.Generator) -> Body:
+        kinds = SHARES if self.drawn.public else {"phantom": 1.0}
+        kind = list(kinds)[int(rng.choice(len(kinds), p=list(kinds.values())))]
+        if kind == "phantom":
+            newest = number // PATCHES_PER_PHANTOM
+            return self._body(kind, newest + int(rng.integers(PHANTOM_POOL)))
+        return self._body(kind, int(rng.integers(VARIANTS)))
+
+    def _body(self, kind: str, which: int) -> Body:
+        key = (kind, which)
+        if key not in self._bodies:
+            self._bodies[key] = self._make(kind, which)
+        self._bodies.move_to_end(key)
+        while len(self._bodies) > 2 * VARIANTS + PHANTOM_POOL:
+            self._bodies.popitem(last=False)
+        return self._bodies[key]
+
+    def _make(self, kind: str, which: int) -> Body:
+        rng = np.random.default_rng((*self.seed, 1_000_003, which))
+        if kind == "phantom" or self.drawn.public is None:
+            return phantom_body(rng, self.drawn.phantom_mm)
+        folder = Path(self.drawn.public)
+        if kind == "atlas":
+            atlas = folder / "atlas"
+            return atlas_body(atlas / "labels.nrrd", atlas / "names.ctbl", rng)
+        scan = folder / "abdomen-3mm"
+        return scan_body(
+            scan / "ct.nii.gz", scan / "labels.nii.gz", scan / "labels.json", rng
+        )

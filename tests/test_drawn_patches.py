@@ -1,0 +1,146 @@
+"""Drawn patches: by number, from phantoms or public anatomies, mixed with cases."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_liverseg.cli import main
+from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.network import load_network
+from napari_liverseg.models.spec import read_spec
+from napari_liverseg.synthesis.sample import PatchGrid, _draw_centre
+from napari_liverseg.synthesis.tissue import Tissue
+from napari_liverseg.training import drawn_patches
+from napari_liverseg.training.drawn_patches import DrawnPatches
+from napari_liverseg.training.loss import liver_tumour_loss
+from napari_liverseg.training.recipe import changed, read_recipe, with_settings
+from napari_liverseg.training.segmentation_recipe import Drawn
+from training_case import Told, make_set, run_tiny
+
+SMALL = PatchGrid((32, 32, 32), (9.0, 9.0, 9.0))
+COARSE = Drawn(phantom_mm=9.0)
+MIXED = {"drawn": {"share": 0.5, "phantom_mm": 15.0}, "loss": "liver-tumour"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_set(tmp_path_factory.mktemp("set") / "set")
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Keep few phantoms, so that drawing takes no time."""
+    monkeypatch.setattr(drawn_patches, "PHANTOM_POOL", 2)
+    monkeypatch.setattr(drawn_patches, "VARIANTS", 2)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_number_means_the_same_patch_wherever_drawing_begins():
+    first, other = (DrawnPatches(COARSE, SMALL, (1, 0)) for _ in range(2))
+    for number in range(4):
+        first[number]
+    for one, same in zip(first[5], other[5], strict=True):
+        assert torch.equal(one, same)
+        assert one.shape == (1, *SMALL.shape)
+    assert not torch.equal(first[5][0], first[6][0])
+    assert not torch.equal(first[5][0], DrawnPatches(COARSE, SMALL, (1, 1))[5][0])
+    assert [part.dtype for part in first[5]] == [
+        torch.float32,
+        torch.uint8,
+        torch.bool,
+    ]
+
+
+@pytest.mark.usefixtures("few")
+def test_public_anatomies_are_drawn_when_a_folder_is_given(monkeypatch, tmp_path):
+    made = []
+    body = drawn_patches.phantom_body(np.random.default_rng(0), 9.0)
+    for kind in ("scan", "atlas"):
+        monkeypatch.setattr(
+            drawn_patches,
+            f"{kind}_body",
+            lambda *_, kind=kind: made.append(kind) or body,
+        )
+    drawn = DrawnPatches(Drawn(phantom_mm=9.0, public=str(tmp_path)), SMALL, (1,))
+    for number in range(30):
+        drawn[number]
+    assert {"scan", "atlas"} <= set(made)
+
+
+def test_samples_from_inside_are_centred_in_the_liver():
+    rng = np.random.default_rng(5)
+    body = drawn_patches.phantom_body(rng, 9.0)
+    for _ in range(20):
+        centre = _draw_centre(body, rng, inside_share=1.0)
+        voxel = tuple(np.rint(centre / 9.0).astype(int))
+        assert body.tissues[voxel] == Tissue.LIVER
+
+
+def test_loss_falls_towards_zero_for_a_right_answer_alone():
+    labels, right = _truth()
+    wrong = torch.roll(right, 1, dims=1)
+    assert liver_tumour_loss(right, labels) < 1e-3
+    assert liver_tumour_loss(wrong, labels) > 5
+
+
+def test_an_error_in_focus_costs_more_and_a_right_answer_none():
+    labels, right = _truth()
+    focus = torch.zeros_like(labels, dtype=torch.bool)
+    focus[..., 2:4] = True
+    wrong = right.clone()
+    wrong[..., 2:4] = right[..., 4:6]
+    assert liver_tumour_loss(wrong, labels, focus) > liver_tumour_loss(wrong, labels)
+    assert liver_tumour_loss(right, labels, focus) < 1e-3
+
+
+def _truth():
+    labels = torch.zeros(1, 1, 8, 8, 8, dtype=torch.uint8)
+    labels[..., 2:6, 2:6, 2:6] = 1
+    labels[..., 3:5, 3:5, 3:5] = 2
+    return labels, 20.0 * torch.nn.functional.one_hot(labels[:, 0].long(), 3).movedim(
+        -1, 1
+    )
+
+
+@pytest.mark.usefixtures("few")
+def test_drawn_patches_and_cases_train_together_and_resume(data, tmp_path):
+    run_tiny(data, tmp_path / "whole", **MIXED)
+    run_tiny(data, tmp_path / "parts", Told(stop_after=4), **MIXED)
+    run_tiny(data, tmp_path / "parts", order={"resume": True}, **MIXED)
+    one, other = (read_spec(tmp_path / out / "model") for out in ("whole", "parts"))
+    for name, tensor in load_network(one).state_dict().items():
+        assert torch.equal(tensor, load_network(other).state_dict()[name]), name
+    assert "50% of its images drawn: phantoms" in one.training_data
+
+
+def test_the_recipes_of_the_starter_are_whole():
+    finder, detail = read_recipe("liver3d"), read_recipe("liver3d-detail")
+    assert finder.network == detail.network
+    assert detail.start == "starter-3mm"
+    with pytest.raises(ModelError, match="drawn images show livers"):
+        changed(finder, labels={"organ": ["pancreas"]})
+
+
+def test_settings_of_a_command_line_change_a_recipe():
+    words = ["optimiser.rate=1e-4", "drawn.public=some/folder", "batch=4"]
+    recipe = with_settings(read_recipe("liver3d"), words)
+    assert recipe.optimiser.rate == 1e-4
+    assert recipe.drawn.public == "some/folder"
+    assert recipe.batch == 4
+
+
+@pytest.mark.parametrize(
+    "words", ["batches=4", "batch", "batch.size=4", "batch=four", "batch=[", "a.b=1"]
+)
+def test_a_setting_that_does_not_fit_is_refused(words):
+    with pytest.raises(ModelError):
+        with_settings(read_recipe("unet3d"), [words])
+
+
+def test_phantoms_are_drawn_into_a_retraining_set(tmp_path, capsys):
+    out = tmp_path / "set"
+    words = ["phantoms", "-o", str(out), "--count", "2", "--voxel-mm", "13"]
+    assert main(words) == 0
+    assert len(list((out / "imagesTr").glob("*.nii.gz"))) == 2
+    assert main(words) == 1
+    assert "is in the retraining set already" in capsys.readouterr().err
