@@ -18,6 +18,9 @@ from napari_liverseg.core.errors import (
 )
 from napari_liverseg.core.geometry import Geometry
 from napari_liverseg.inference.picture import PictureClassifier, fitted, predict_image
+from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.labelled_set import find_labelled
+from napari_liverseg.io.open import open_ct
 from napari_liverseg.models.backbone import (
     build_backbone,
     encoder_weights,
@@ -31,6 +34,7 @@ from napari_liverseg.models.classifier_spec import (
 from napari_liverseg.models.network import build_network
 from napari_liverseg.models.spec import NetworkSpec
 from napari_liverseg.models.store import find_model, list_models
+from napari_liverseg.training.case_slices import cut_slices
 from napari_liverseg.training.compute import Place
 from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
 from picture_case import (
@@ -43,6 +47,7 @@ from picture_case import (
     write_png,
 )
 from tiny_model import tiny_spec, write_random_model
+from training_case import make_set, write_datalist
 
 
 @pytest.fixture(scope="module")
@@ -328,3 +333,41 @@ def test_the_bundled_recipe_trains_from_the_starter(tmp_path):
 
 def test_the_spec_of_a_segmentation_model_stays_as_it_was():
     assert tiny_spec().network.type == "monai.UNet"
+
+
+def test_labelled_cts_are_learnt_from_slice_by_slice(tmp_path):
+    data = make_set(tmp_path / "set")
+    result = train_tiny(data, tmp_path / "out", epochs=2, test_share=0.4)
+    assert "3 patients" in find_classifier(result.name).training_data
+    cut = list((tmp_path / "out" / "cache" / "slices").rglob("*.png"))
+    truth = [
+        read_label_map(case.label, open_ct(case.image)).labels
+        for case in find_labelled(data).cases
+    ]
+    bears = sum(int((labels == 2).any(axis=(1, 2)).sum()) for labels in truth)
+    shows = sum(int(labels.any(axis=(1, 2)).sum()) for labels in truth)
+    assert len([path for path in cut if "tumour" in path.parts]) == bears
+    assert len(cut) == shows
+    prediction = predict_image(result.name, cut[0])
+    assert set(prediction.probabilities) == {"none", "tumour"}
+
+
+def test_labelled_cts_that_are_no_good_are_named_before_anything_is_cut(tmp_path):
+    data = make_set(tmp_path / "set")
+    for label in list((data / "labelsTr").iterdir())[:2]:
+        label.write_bytes(b"no image")
+    with pytest.raises(CaseError, match="2 of 4 cases cannot be trained on"):
+        train_tiny(data, tmp_path / "out")
+
+
+def test_a_patient_of_a_list_cannot_lead_out_of_the_folder(tmp_path):
+    data = make_set(tmp_path / "set")
+    items = [
+        {"image": str(case.image), "label": str(case.label), "patient": f"../{n}"}
+        for n, case in enumerate(find_labelled(data).cases)
+    ]
+    labels = {"background": 0, "liver": 1, "tumour": 2}
+    path = write_datalist(tmp_path / "list.json", items, labels=labels)
+    cut_slices(path, tmp_path / "out" / "slices", (-160, 240), lambda *_: None)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"slices"}
+    assert len(list((tmp_path / "out" / "slices" / "none").iterdir())) == 4

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from napari_liverseg.core.errors import CaseError, ExportError, LiversegError
 from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.training.prepared_case import prepare_case
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_liverseg.core.progress import IsCancelled, OnProgress
-    from napari_liverseg.io.labelled_set import LabelledSet
+    from napari_liverseg.io.labelled_set import LabelledCase, LabelledSet
     from napari_liverseg.training.prepared_case import PreparedCase, Reading
+
+
+class HasKey(Protocol):
+    """Anything that knows which CT it was made of."""
+
+    @property
+    def series_key(self) -> str:
+        """The same for the same CT."""
+
+
+Checked = TypeVar("Checked", bound=HasKey)
 
 
 def check_cases(
@@ -23,7 +36,7 @@ def check_cases(
     on_progress: OnProgress,
     is_cancelled: IsCancelled = never_cancelled,
 ) -> dict[str, PreparedCase]:
-    """Check and prepare every case, and return them by name.
+    """Check every case and prepare it for a network, see `check_each`.
 
     Parameters
     ----------
@@ -31,6 +44,29 @@ def check_cases(
     reading : Reading
     cache : Path
         Where prepared cases are kept.
+    on_progress, is_cancelled : callable
+    """
+    return check_each(
+        cases,
+        partial(prepare_case, reading=reading, cache=cache),
+        on_progress,
+        is_cancelled,
+    )
+
+
+def check_each(
+    cases: LabelledSet,
+    prepare: Callable[[LabelledCase], Checked],
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled = never_cancelled,
+) -> dict[str, Checked]:
+    """Check every case, and return by name what was made of them.
+
+    Parameters
+    ----------
+    cases : LabelledSet
+    prepare : callable
+        Makes something of a case, or refuses it.
     on_progress : callable
         Told of each case.
     is_cancelled : callable
@@ -45,14 +81,14 @@ def check_cases(
     CancelledError
         Once `is_cancelled` returns True.
     """
-    good: dict[str, PreparedCase] = {}
+    good: dict[str, Checked] = {}
     bad: dict[str, str] = {}
     owner: dict[str, str] = {}
     for number, case in enumerate(cases.cases):
         stop_if(is_cancelled)
         on_progress(number, len(cases.cases), f"Checking case {number + 1}")
         try:
-            prepared = prepare_case(case, reading, cache)
+            prepared = prepare(case)
         except ExportError:
             raise
         except LiversegError as error:

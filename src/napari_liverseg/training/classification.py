@@ -32,6 +32,7 @@ from napari_liverseg.models.classifier_spec import (
 from napari_liverseg.models.spec import Figure, ModelSpec
 from napari_liverseg.models.store import find_model
 from napari_liverseg.training.card import NOT_CLINICAL
+from napari_liverseg.training.case_slices import cut_slices, has_label_maps
 from napari_liverseg.training.classifier_fit import (
     ClassifierEpoch,
     ClassifierFit,
@@ -66,7 +67,8 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
     ----------
     recipe : ClassifierRecipe
     order : Order
-        Its data as `io.labelled_pictures.find_pictures` takes it.
+        Its data as `io.labelled_pictures.find_pictures` takes it, or CTs with label
+        maps, see `case_slices`.
     ears : Ears
 
     Raises
@@ -84,10 +86,14 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         found = "A classifier trains on one device, without folds."
         raise DeviceError(found, "Leave --devices and --fold out.")
     with ears.stop.by_signal():
-        data = find_pictures(order.data)
+        open_run(order, recipe, follows=False)
+        source = order.data
+        if has_label_maps(source):
+            place = order.cache / "slices"
+            source = cut_slices(source, place, recipe.hu_window, ears.on_progress)
+        data = find_pictures(source)
         positive = positive_class(recipe, data.classes)
         spec, network = _begin(recipe, data.classes, positive)
-        open_run(order, recipe, follows=False)
         pictures = _pictures(recipe, order, data, ears)
         network.to(order.place.kind)
         fit = ClassifierFit(recipe, network, pictures, order.fold_folder(0), ears)
