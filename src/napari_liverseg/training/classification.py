@@ -165,6 +165,9 @@ def _own_model(name: str) -> ModelSpec:
     if not isinstance(model, ModelSpec):
         found = f"The model '{model.name}' is no network of this program's own kind."
         raise ModelError(found, "Name one that this program trained, or a resnet.")
+    if model.network.type != "monai.UNet":
+        found = f"The model '{model.name}' has another encoder than a plain U-Net's."
+        raise ModelError(found, "Name the model of a plain U-Net, or a resnet.")
     return model
 
 
