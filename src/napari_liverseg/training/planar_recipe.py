@@ -17,7 +17,8 @@ class PlanarRecipe(SegmentationRecipe):
     Parameters
     ----------
     weights : str or None
-        File with first weights of a residual encoder, see `backbone.resnet_weights`.
+        File with first weights of a residual encoder, see `backbone.resnet_weights`,
+        and of a gate of the same depth and width.
     """
 
     kind: Literal["segmentation-2d"] = "segmentation-2d"  # type: ignore[assignment]
@@ -32,7 +33,7 @@ class PlanarRecipe(SegmentationRecipe):
             msg = f"patch must be one slice high, and is {self.patch[0]}"
             raise ValueError(msg)
         if self.weights is not None and not isinstance(self.network, ResUNetSpec):
-            msg = "weights are for a network of the type resnet-unet"
+            msg = "weights are for a network of the type resnet-unet or gated-resunet"
             raise ValueError(msg)
         resolution = self.augmentation.resolution
         if resolution.probability and resolution.factor[0] <= 0.5:
