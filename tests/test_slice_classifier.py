@@ -32,6 +32,7 @@ from napari_liverseg.models.classifier_spec import (
     find_classifier,
 )
 from napari_liverseg.models.network import build_network
+from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import NetworkSpec
 from napari_liverseg.models.store import find_model, list_models
 from napari_liverseg.training.case_slices import cut_slices
@@ -177,6 +178,15 @@ def test_it_begins_from_the_encoder_of_a_segmentation_model(pictures, tmp_path):
     network = PictureClassifier(spec, "cpu").network
     for name, value in encoder_weights(find_model(str(folder))).items():
         torch.testing.assert_close(network.backbone.state_dict()[name], value)
+
+
+def test_a_residual_encoder_is_no_start(pictures, tmp_path):
+    network = ResUNetSpec(type="resnet-unet", depth=10, width=0.125)
+    folder = write_random_model(
+        tmp_path / "residual", network=network, patch=(1, 32, 32)
+    )
+    with pytest.raises(ModelError, match="another encoder"):
+        train_tiny(pictures, tmp_path / "out", start=str(folder))
 
 
 def test_a_flattened_encoder_computes_what_the_encoder_does_in_three_dimensions(

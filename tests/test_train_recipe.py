@@ -153,7 +153,8 @@ def test_both_losses_fall_towards_zero_for_a_right_answer():
     labels[:, :, 3:5, 3:5, 3:5] = 2
     right = 20.0 * torch.nn.functional.one_hot(labels[:, 0].long(), 3).movedim(-1, 1)
     for name in ("dice", "dice+cross-entropy"):
-        loss = make_loss(tiny_recipe(loss=name))
+        recipe = tiny_recipe(loss=name)
+        loss = make_loss(recipe, recipe.network)
         assert float(loss(right, labels)) < 1e-3
         assert float(loss(torch.roll(right, 1, 1), labels)) > 0.9
 

@@ -17,7 +17,7 @@ from napari_liverseg.inference.placement import centre_out, count_windows, lay_o
 from napari_liverseg.inference.sums import Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -123,6 +123,14 @@ class Sweep:
         pz, py, px = self.windows.patch
         cut = self._image[row.z : row.z + pz, y : y + py, x : x + px]
         return cut[None, None]
+
+    def slabs(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the plane where some windows begin, and those, (n, 1, z, y, x).
+
+        Planes are counted in the image with its padding.
+        """
+        for row in self.rows:
+            yield row.z, self._batch(row, row.corners)
 
     def go(
         self,

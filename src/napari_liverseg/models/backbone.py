@@ -45,6 +45,7 @@ class ResNetBackbone(nn.Module):
 
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
+        self.spec = spec
         block, layers = LAYERS[spec.depth]
         self.net = ResNet(
             block,

@@ -15,6 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.planar import Planar
 from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE, Labels
@@ -32,8 +33,13 @@ def build_network(network: NetworkSpec) -> torch.nn.Module:
 
     It maps ``(batch, 1, z, y, x)`` to one logit per label,
     ``(batch, 3, z, y, x)``; the spatial shape must be a multiple of
-    ``network.reduction``, except for z in a network of two dimensions.
+    ``network.reduction``, except for z in a network of two dimensions. In training
+    that of a `GatedSpec` gives one logit more, see `gated.Gated`.
     """
+    if isinstance(network, GatedSpec):
+        from napari_liverseg.models.gated import Gated
+
+        return Planar(Gated(network))
     if isinstance(network, ResUNetSpec):
         from napari_liverseg.models.resunet import ResUNet
 

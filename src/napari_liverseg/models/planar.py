@@ -30,10 +30,16 @@ class Planar(nn.Module):
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Return one logit per channel."""
+        n, _, z, y, x = windows.shape
+        logits: torch.Tensor = self.net(self.slices(windows))
+        return logits.reshape(n, z, -1, y, x).transpose(1, 2)
+
+    @staticmethod
+    def slices(windows: torch.Tensor) -> torch.Tensor:
+        """Return what the network inside gets, shape (batch * z, 1, y, x)."""
         n, channels, z, y, x = windows.shape
         slices = windows.transpose(1, 2).reshape(n * z, channels, y, x)
-        logits: torch.Tensor = self.net((slices + 1) / 2)
-        return logits.reshape(n, z, -1, y, x).transpose(1, 2)
+        return (slices + 1) / 2
 
     def to(self, *args: Any, **options: Any) -> Self:
         """Move it; a layout for volumes is taken as the same one for slices."""

@@ -110,10 +110,15 @@ class NetworkSpec(BaseModel):
 
 def _of_its_type(value: Any) -> Any:
     """Return networks that `NetworkSpec` does not describe as what does."""
-    if isinstance(value, dict) and value.get("type") == "resnet-unet":
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "resnet-unet":
         from napari_liverseg.models.resunet_spec import ResUNetSpec
 
         return ResUNetSpec.model_validate(value)
+    if kind == "gated-resunet":
+        from napari_liverseg.models.gated_spec import GatedSpec
+
+        return GatedSpec.model_validate(value)
     return value
 
 

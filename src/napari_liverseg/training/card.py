@@ -12,6 +12,7 @@ import yaml
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
+from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, Figure, ModelSpec
 from napari_liverseg.models.store import find_model
 
@@ -57,10 +58,11 @@ def draft(recipe: SegmentationRecipe, start: ModelSpec | None) -> ModelSpec:
         When the recipe's patch does not fit its network.
     """
     try:
+        network = recipe.network or _network(start)
         return ModelSpec(
             name=recipe.name,
             title=recipe.title,
-            notice=_notice(recipe),
+            notice=_notice(recipe, network),
             version=f"{_today():%Y.%m.%d}",
             spacing_mm=recipe.spacing_mm or _of(start).spacing_mm,
             hu_window=recipe.hu_window or _window(start),
@@ -69,7 +71,7 @@ def draft(recipe: SegmentationRecipe, start: ModelSpec | None) -> ModelSpec:
             post_processing=PostProcessing(
                 smallest_tumour_ml=recipe.smallest_lesion_ml
             ),
-            network=recipe.network or _network(start),
+            network=network,
             training_data="nothing yet",
             trained_on=_today(),
             licence=recipe.licence,
@@ -86,6 +88,7 @@ def finished(
     results: Sequence[CaseResult],
     start: ModelSpec | None,
     series_keys: Iterable[str],
+    more_figures: Sequence[Figure] = (),
 ) -> ModelSpec:
     """Return the spec with what its card says of data, folds and quality.
 
@@ -99,6 +102,8 @@ def finished(
     start : ModelSpec or None
     series_keys : iterable of str
         Of all cases; one hash of them tells whether two models had the same data.
+    more_figures : sequence of Figure
+        Of what else was measured.
     """
     data = hashlib.sha256("\n".join(sorted(series_keys)).encode()).hexdigest()[:12]
     parts = [
@@ -113,7 +118,7 @@ def finished(
     changes = {
         "training_data": "; ".join(parts),
         "trained_on": _today(),
-        "figures": figures(spec, folds, results),
+        "figures": (*figures(spec, folds, results), *more_figures),
     }
     return spec.model_copy(update=changes)
 
@@ -147,7 +152,7 @@ def figures(
             mean, spread = mean_and_spread(known)
             source = (
                 f"mean of {len(known)} held-out cases, sd {spread:.3g}, "
-                f"{_measured_by(folds)}, {_today():%Y-%m-%d}"
+                f"{measured_by(folds)}"
             )
             made.append(Figure(what=what, value=round(mean, 4), source=source))
     return tuple(made)
@@ -166,10 +171,13 @@ def structures(spec: ModelSpec) -> tuple[str, str]:
     return organ or "liver", lesion or "tumour"
 
 
-def _measured_by(folds: Folds) -> str:
-    if len(folds.held_out) == 1:
-        return "none of them trained it"
-    return f"each by the one of {len(folds.held_out)} networks that it did not train"
+def measured_by(folds: Folds) -> str:
+    """Return who measured held-out cases, and today's date."""
+    count = len(folds.held_out)
+    said = f"each by the one of {count} networks that it did not train"
+    if count == 1:
+        said = "none of them trained it"
+    return f"{said}, {_today():%Y-%m-%d}"
 
 
 def _say_folds(folds: Folds) -> str:
@@ -188,11 +196,16 @@ def _say_drawn(spec: ModelSpec) -> list[str]:
     return [f"{drawn['share']:.0%} of its images drawn: phantoms{public}"]
 
 
-def _notice(recipe: SegmentationRecipe) -> str:
+def _notice(recipe: SegmentationRecipe, network: NetworkSpec) -> str:
     notice = f"trained here with the recipe '{recipe.name}', {NOT_CLINICAL}"
     if recipe.labels.organ and set(recipe.labels.organ) != {"liver"}:
         shown = ", ".join(recipe.labels.organ)
         notice += f"; what is shown as liver is {shown}; let it look at the whole body"
+    if isinstance(network, GatedSpec):
+        notice += (
+            "; it looks for tumour only in slices whose probability of any is "
+            f"{network.cut_off:g} or more, whatever the threshold"
+        )
     return notice
 
 

@@ -58,7 +58,7 @@ class Learner(LightningModule):
             self.average = copy.deepcopy(self.network).requires_grad_(
                 requires_grad=False
             )
-        self.loss = make_loss(recipe)
+        self.loss = make_loss(recipe, spec.network)
         self.share = 0.0
         """How much of the training is over, for the schedule."""
         self.last_good: Path | None = None

@@ -26,6 +26,9 @@ MEASURES_FILE = "held_out.json"
 START_FOLDER = "start"
 """In a fold's folder: the same measures of the model that it began from."""
 
+OPEN_FOLDER = "gate-open"
+"""In a fold's folder: the same measures of its model without its gate."""
+
 
 @dataclass(frozen=True)
 class Order:

@@ -17,7 +17,8 @@ class PlanarRecipe(SegmentationRecipe):
     Parameters
     ----------
     weights : str or None
-        File with first weights of a residual encoder, see `backbone.resnet_weights`.
+        File with first weights of a residual encoder, see `backbone.resnet_weights`,
+        and of a gate of the same depth and width.
     """
 
     kind: Literal["segmentation-2d"] = "segmentation-2d"  # type: ignore[assignment]
@@ -35,7 +36,7 @@ class PlanarRecipe(SegmentationRecipe):
             msg = "drawn must be left out in a recipe for slices"
             raise ValueError(msg)
         if self.weights is not None and not isinstance(self.network, ResUNetSpec):
-            msg = "weights are for a network of the type resnet-unet"
+            msg = "weights are for a network of the type resnet-unet or gated-resunet"
             raise ValueError(msg)
         resolution = self.augmentation.resolution
         if resolution.probability and resolution.factor[0] <= 0.5:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_liverseg.models.backbone import resnet_weights
+from napari_liverseg.models.backbone import ResNetBackbone, resnet_weights
+from napari_liverseg.models.gated import Gated
 from napari_liverseg.models.network import build_network
 from napari_liverseg.models.planar import Planar
 from napari_liverseg.models.resunet import ResUNet
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 def pretrained(recipe: SegmentationRecipe, fold: int) -> torch.nn.Module | None:
     """Return a fold's network with an encoder from the recipe's file, else None.
 
+    A gate before it begins from the same file, where it is of the same layers.
+
     Parameters
     ----------
     recipe : SegmentationRecipe
     fold : int
-        The way up is drawn anew for each.
+        What is not in the file is drawn anew for each.
 
     Raises
     ------
@@ -38,8 +41,17 @@ def pretrained(recipe: SegmentationRecipe, fold: int) -> torch.nn.Module | None:
         torch.manual_seed(recipe.seed * 1000 + fold)
         network = build_network(recipe.network)
     assert isinstance(network, Planar)
-    assert isinstance(network.net, ResUNet)
-    encoder = network.net.encoder
     file = Path(recipe.weights).expanduser()
-    encoder.load_state_dict(resnet_weights(file, encoder))
+    for encoder in _encoders(network.net):
+        encoder.load_state_dict(resnet_weights(file, encoder))
     return network
+
+
+def _encoders(net: torch.nn.Module) -> list[ResNetBackbone]:
+    """Return the residual networks that begin from one file."""
+    if not isinstance(net, Gated):
+        assert isinstance(net, ResUNet)
+        return [net.encoder]
+    gate, encoder = net.gate.backbone, net.unet.encoder
+    assert isinstance(gate, ResNetBackbone)
+    return [encoder, gate] if gate.spec == encoder.spec else [encoder]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from napari_liverseg.io.labelled_set import OWN_ID
 from napari_liverseg.training.card import mean_and_spread, structures
 from napari_liverseg.training.curves import CURVES_FILE, read_curves, write_curves
+from napari_liverseg.training.gate_findings import read_findings
+from napari_liverseg.training.gate_report import gate_parts
 from napari_liverseg.training.held_out import read_results
 from napari_liverseg.training.order import MEASURES_FILE, REPORT_FILE
 from napari_liverseg.training.page import shown, table, write_page
@@ -61,6 +63,7 @@ def write_report(out: Path, spec: ModelSpec, folds: Folds) -> Path:
         f"<p>{escape(folds.note)}</p>",
         _summary(spec, results, len(folds.held_out)),
         *_plots(epochs, results, spec),
+        *gate_parts(read_findings(spec, measured), results),
         _cases(results, folds, spec),
         _pictures(results, folds, out),
         f"<h2>Model card</h2><pre>{escape(spec.card)}</pre>",

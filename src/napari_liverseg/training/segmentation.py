@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.io.labelled_set import find_labelled
+from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.spec import ModelSpec, read_spec
 from napari_liverseg.training.card import draft, finished, start_of
 from napari_liverseg.training.caseload import check_cases
 from napari_liverseg.training.compute import precision_for
 from napari_liverseg.training.fit import FoldWork, fit_fold
 from napari_liverseg.training.folds import FOLDS_FILE, draw_folds, keep_folds
+from napari_liverseg.training.gate_exam import ask_gate, without_gate
+from napari_liverseg.training.gate_findings import gate_figures, read_findings
 from napari_liverseg.training.held_out import Exam, measure_held_out, read_results
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.order import (
     MEASURES_FILE,
+    OPEN_FOLDER,
     START_FOLDER,
     Order,
     Trained,
@@ -72,13 +76,11 @@ class Run:
     def card(self, fold: int | None = None) -> ModelSpec:
         """Return the spec with what is known: of one fold, or of all of them."""
         numbers = range(len(self.folds.held_out)) if fold is None else (fold,)
-        results = [
-            result
-            for number in numbers
-            for result in read_results(self.order.fold_folder(number))
-        ]
+        folders = [self.order.fold_folder(number) for number in numbers]
+        results = [one for folder in folders for one in read_results(folder)]
         keys = (case.series_key for case in self.cases.values())
-        return finished(self.spec, self.folds, results, self.start, keys)
+        gate = gate_figures(read_findings(self.spec, folders), self.folds)
+        return finished(self.spec, self.folds, results, self.start, keys, gate)
 
 
 def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
@@ -186,6 +188,10 @@ def _measure(run: Run, fold: int) -> bool:
         if run.start is not None:
             measure_held_out(run.start, fold + 1, cases, exam, folder / START_FOLDER)
         own = read_spec(folder / "model")
+        if isinstance(own.network, GatedSpec):
+            ask_gate(own, fold + 1, cases, exam, folder)
+            left_open = without_gate(own)
+            measure_held_out(left_open, fold + 1, cases, exam, folder / OPEN_FOLDER)
         measure_held_out(own, fold + 1, cases, exam, folder)
     except CancelledError:
         return False

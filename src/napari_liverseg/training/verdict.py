@@ -24,6 +24,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Scores:
+    """Probabilities of one class, and the truth.
+
+    Parameters
+    ----------
+    shares : ndarray of float, shape (n,)
+    positive : ndarray of bool, shape (n,)
+    patients : tuple of str
+    """
+
+    shares: NDArray[np.float64]
+    positive: NDArray[np.bool_]
+    patients: tuple[str, ...]
+
+    @property
+    def has_both(self) -> bool:
+        """Whether there are positives and negatives."""
+        return bool(self.positive.any()) and not bool(self.positive.all())
+
+
+@dataclass(frozen=True, eq=False)
 class Answers:
     """Probabilities that a network gave, and the truth.
 
@@ -38,6 +59,10 @@ class Answers:
     labels: NDArray[np.int64]
     patients: tuple[str, ...]
 
+    def of(self, place: int) -> Scores:
+        """Return those of one class, by its number."""
+        return Scores(self.shares[:, place], self.labels == place, self.patients)
+
 
 @dataclass(frozen=True)
 class OneClass:
@@ -47,9 +72,9 @@ class OneClass:
     ----------
     name : str
     cut_off : float
-        Chosen on the validation part alone.
-    area : float
-        Under the ROC of the test part.
+        Chosen without the test part.
+    area : float or None
+        Under the ROC of the test part; None where that is all of one group.
     area_95 : tuple of float or None
         By bootstrap over patients.
     rates : Rates
@@ -58,7 +83,7 @@ class OneClass:
 
     name: str
     cut_off: float
-    area: float
+    area: float | None
     area_95: tuple[float, float] | None
     rates: Rates
 
@@ -119,16 +144,31 @@ def judge(
     return Verdict(right / test.labels.size, interval, results, confusion)
 
 
+def tell_apart(name: str, cut_off: float, scores: Scores, seed: int) -> OneClass:
+    """Return how well scores tell a class from the rest at a cut-off.
+
+    Parameters
+    ----------
+    name : str
+        Of the class.
+    cut_off : float
+        Chosen on other pictures.
+    scores : Scores
+    seed : int
+        Of the bootstrap.
+    """
+    area, interval = None, None
+    if scores.has_both:
+        given = scores.shares, scores.positive
+        area, interval = auc(*given), auc_interval(*given, scores.patients, seed)
+    rates = rates_at(cut_off, scores.shares, scores.positive)
+    return OneClass(name, cut_off, area, interval, rates)
+
+
 def _one(
     name: str, names: Sequence[str], validation: Answers, test: Answers, seed: int
 ) -> OneClass:
     place = names.index(name)
-    chosen = best_cut_off(validation.shares[:, place], validation.labels == place)
-    scores, truth = test.shares[:, place], test.labels == place
-    return OneClass(
-        name,
-        chosen,
-        auc(scores, truth),
-        auc_interval(scores, truth, test.patients, seed),
-        rates_at(chosen, scores, truth),
-    )
+    known = validation.of(place)
+    chosen = best_cut_off(known.shares, known.positive)
+    return tell_apart(name, chosen, test.of(place), seed)
