@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from napari_liverseg.core.errors import ModelError
-from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, Figure, ModelSpec
+from napari_liverseg.models.folder_spec import Figure
+from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, ModelSpec
 from napari_liverseg.models.store import find_model
 
 if TYPE_CHECKING:
