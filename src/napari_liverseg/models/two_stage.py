@@ -1,7 +1,7 @@
 """Two models run as one: the first finds the liver, the second looks closely there."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_liverseg.models.contract import Input, Model, Output, Windows
+    from napari_liverseg.models.spec import ModelSpec
 
 TWO_STAGE_FILE = "two-stage.json"
 MAX_BYTES = 100_000
@@ -122,6 +123,32 @@ class TwoStage:
     def load_networks(self) -> tuple["torch.nn.Module", ...]:
         """Return the second model's networks."""
         return self.detail.load_networks()
+
+    def with_detail(self, spec: "ModelSpec", folder: "Path") -> "TwoStage":
+        """Return the same first stage with another second one.
+
+        Parameters
+        ----------
+        spec : ModelSpec
+            The second one; name, title, notice, version and figures are the whole's.
+        folder : Path
+            Where the whole lies, or will.
+        """
+        own = {
+            "name": f"{spec.name:.57}-detail",
+            "title": f"{spec.title}, second stage",
+            "figures": (),
+        }
+        return replace(
+            self,
+            name=spec.name,
+            title=spec.title,
+            notice=spec.notice,
+            version=spec.version,
+            folder=folder,
+            detail=spec.model_copy(update=own),
+            figures=spec.figures,
+        )
 
 
 def is_tumours_alone(model: "Model") -> bool:

@@ -92,13 +92,17 @@ class SegmentationRecipe(Recipe):
     ----------
     labels : Names
     start : str or None
-        Model of this program's own kind whose weights are the first ones.
+        Model of this program's own kind whose weights are the first ones; where it
+        has two stages, those of the second, and the first stays.
     spacing_mm, patch, network : or None
         Voxels, window and layers of the network, ``(z, y, x)``; None takes those
         of `start`.
     hu_window : tuple of float or None
         HU that the network tells apart; None takes the window of `start`, or soft
         tissue.
+    overlap : float or None
+        Share of a window that the next one covers; None takes that of `start`, or
+        half.
     loss : {'dice+cross-entropy', 'dice'}
     epochs, steps_per_epoch, batch : int
         An epoch is so many steps, each of so many patches on every device.
@@ -120,7 +124,7 @@ class SegmentationRecipe(Recipe):
     patch: tuple[int, int, int] | None = None
     network: AnyNetwork | None = None
     hu_window: tuple[float, float] | None = None
-    overlap: float = Field(default=0.5, ge=0, le=0.9)
+    overlap: float | None = Field(default=None, ge=0, le=0.9)
     loss: Literal["dice+cross-entropy", "dice"] = "dice+cross-entropy"
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Cosine()
