@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from napari_liverseg.training.start import Start
 
 RESULT_FILE = "result.json"
-
-Own = TypeVar("Own", ModelSpec, TwoStage, ModelSpec | TwoStage)
 
 
 def assemble(order: Order, card: ModelSpec, folds: int, start: Start | None) -> Trained:
@@ -76,7 +74,9 @@ def known_result(order: Order) -> Trained | None:
     return _trained(order, model)
 
 
-def save_whole(network: torch.nn.Module, model: Own, folder: Path) -> Own:
+def save_whole(
+    network: torch.nn.Module, model: ModelSpec | TwoStage, folder: Path
+) -> ModelSpec | TwoStage:
     """Write a model folder, of two stages where the model has them.
 
     Raises
