@@ -6,12 +6,18 @@ from qtpy.QtCore import Qt
 
 from dock_case import open_with_model, segment
 from napari_liverseg.io.grid import to_image
-from napari_liverseg.models.store import find_model, user_folder
+from napari_liverseg.models.store import find_model, list_models, user_folder
+from napari_liverseg.models.two_stage import TwoStage
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.training import own_process
 from napari_liverseg.training.own_process import Retraining
-from napari_liverseg.ui.retrain_section import say_result, say_set
-from tiny_model import write_random_model, write_threshold_model
+from napari_liverseg.ui.retrain_section import begin_with, say_result, say_set
+from nnunet_case import write_folder
+from tiny_model import (
+    write_own_two_stage,
+    write_random_model,
+    write_threshold_model,
+)
 from training_case import SHAPE, SPACING, make_set
 
 pytest.importorskip("lightning")
@@ -45,10 +51,48 @@ def test_corrections_become_a_model_that_is_compared_and_offered(
     write_threshold_model(user_folder() / "bands")
     write_random_model(user_folder() / "unet", spacing_mm=(18.0, 18.0, 18.0))
     dock = make_dock(show=True)
+    _correct_and_add(qtbot, dock, tmp_path, "bands")
+    assert dock.retrain.start.name == "bands"
+    dock.segment.use_model("unet")
+    assert "Begins from 'Tiny model'" in dock.retrain.begins.text()
+    message = _retrain(qtbot, dock)
+    assert "unet" in [spec.name for spec in list_models()]
+    assert dock.segment.spec.name == "unet"
+    assert message.text.partition("'")[2].partition("'")[0] in _listed(dock)
+    qtbot.mouseClick(message.answers["Use it"], Qt.MouseButton.LeftButton)
+    new = dock.segment.spec
+    assert new.name.startswith("quick")
+    assert "not for clinical use" in new.notice
+    assert find_model("unet").sha256 != new.sha256
+    assert dock.segment.is_open
+
+
+@pytest.mark.slow
+def test_a_two_stage_model_is_corrected_retrained_and_used(
+    make_dock, qtbot, tmp_path, quick
+):
+    write_own_two_stage(user_folder() / "two")
+    dock = make_dock(show=True)
+    _correct_and_add(qtbot, dock, tmp_path, "two")
+    assert dock.retrain.begins.text() == "Begins from 'Two', the model of step 2."
+    message = _retrain(qtbot, dock)
+    qtbot.mouseClick(message.answers["Use it"], Qt.MouseButton.LeftButton)
+    new, old = dock.segment.spec, find_model("two")
+    assert isinstance(new, TwoStage)
+    assert new.finder.sha256 == old.finder.sha256
+    assert new.detail.sha256 != old.detail.sha256
+    assert dock.retrain.start.name == new.name
+    segment(qtbot, dock)
+    assert dock.session.probabilities.run.model_sha256 == new.sha256
+    assert dock.session.masks.volumes().liver_ml > 0
+
+
+def _correct_and_add(qtbot, dock, tmp_path, model):
+    """Segment a phantom, correct a voxel, and add it to a set of four."""
     phantom = make_phantom(9, SHAPE, SPACING).volume
     ct = tmp_path / "ct.nii.gz"
     sitk.WriteImage(to_image(phantom.hu, phantom.geometry), str(ct))
-    open_with_model(qtbot, dock, ct, "bands")
+    open_with_model(qtbot, dock, ct, model)
     segment(qtbot, dock)
     masks = dock.session.masks
     with masks.tumour.block_history():
@@ -58,23 +102,22 @@ def test_corrections_become_a_model_that_is_compared_and_offered(
         dock.export.add_to_set(folder)
     assert dock.retrain.folder == folder
     assert "5 cases of 4 patients" in dock.retrain.chosen.text()
-    names = [
-        dock.retrain.start.itemData(i).name for i in range(dock.retrain.start.count())
-    ]
-    assert dock.retrain.start.currentData().name == "starter-3mm"
-    dock.retrain.start.setCurrentIndex(names.index("unet"))
+
+
+def _retrain(qtbot, dock):
+    """Train, and return what the window says of the new model."""
     _press(qtbot, dock)
-    qtbot.waitUntil(lambda: not dock.retrain.slot.running, timeout=120_000)
+    qtbot.waitUntil(lambda: not dock.retrain.slot.running, timeout=240_000)
     assert dock.retrain.messages.message("training") is None
     message = dock.retrain.messages.message("made")
     assert "the old one is unchanged" in message.text
     assert "liver Dice" in message.text
-    qtbot.mouseClick(message.answers["Use it"], Qt.MouseButton.LeftButton)
-    new = dock.segment.spec
-    assert new.name.startswith("quick")
-    assert "not for clinical use" in new.notice
-    assert find_model("unet").sha256 != new.sha256
-    assert dock.segment.is_open
+    return message
+
+
+def _listed(dock):
+    box = dock.segment.model
+    return [box.itemData(i).name for i in range(box.count())]
 
 
 def test_cancel_ends_the_process_and_makes_no_model(make_dock, qtbot, tmp_path):
@@ -82,9 +125,7 @@ def test_cancel_ends_the_process_and_makes_no_model(make_dock, qtbot, tmp_path):
     before = sorted(path.name for path in user_folder().iterdir())
     dock = make_dock()
     dock.retrain.use_folder(make_set(tmp_path / "set"))
-    dock.retrain.start.setCurrentIndex(
-        dock.retrain.start.findText(find_model("unet").title)
-    )
+    dock.segment.use_model("unet")
     _press(qtbot, dock)
     qtbot.wait(500)
     with qtbot.waitSignal(dock.retrain.slot.stopped, timeout=120_000):
@@ -112,6 +153,29 @@ def test_what_the_training_refuses_is_told_in_its_words(make_dock, qtbot, tmp_pa
 
 def test_a_set_is_told_by_cases_and_patients(tmp_path):
     assert "no cases yet" in say_set(tmp_path)
+    assert say_set(make_set(tmp_path / "set")) == "set: 4 cases of 3 patients."
+
+
+def test_a_folder_that_is_no_set_is_told_and_not_taken(make_dock, tmp_path):
+    dock = make_dock()
+    (tmp_path / "dataset.json").write_text("{}")
+    dock.retrain.use_folder(tmp_path)
+    assert "no training cases" in dock.retrain.messages.message("set").text
+    assert dock.retrain.folder is None
+
+
+def test_what_is_begun_from_is_the_model_of_step_2_or_is_told(make_dock, tmp_path):
+    write_folder(user_folder() / "other")
+    dock = make_dock()
+    assert dock.segment.spec.name == "starter"
+    assert dock.retrain.start.name == "starter"
+    foreign = next(m for m in list_models() if "other" in str(m.folder))
+    dock.segment.use_model(foreign.name)
+    assert dock.retrain.start.name == "starter-3mm"
+    said = dock.retrain.begins.text()
+    assert f"'{foreign.title}' was not made by this program" in said
+    assert "begins from 'Starter model, quick (3 mm)' instead" in said
+    assert begin_with(None)[0].name == "starter-3mm"
 
 
 def test_a_result_is_told_with_its_weight():

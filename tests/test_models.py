@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from napari_liverseg.core.data_folder import DATA_VARIABLE
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models import store
+from napari_liverseg.models.folder_spec import Figure
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.network import build_network, load_network, save_model
 from napari_liverseg.models.proof import prove
 from napari_liverseg.models.spec import (
     SPEC_FILE,
     WEIGHTS_FILE,
-    Figure,
     ModelSpec,
     NetworkSpec,
     read_spec,

@@ -5,16 +5,18 @@ import pytest
 import torch
 
 from napari_liverseg.core.errors import DeviceError, ModelError
+from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.training.alter import Alterer
 from napari_liverseg.training.augmentation import Augmentation
-from napari_liverseg.training.card import draft, start_of, structures
+from napari_liverseg.training.card import draft, structures
 from napari_liverseg.training.compute import precision_for, processes
 from napari_liverseg.training.objective import make_loss
 from napari_liverseg.training.order import rank_in
 from napari_liverseg.training.patches import Numbers
 from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
 from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+from napari_liverseg.training.start import start_of
 from tiny_model import write_random_model
 from training_case import EVERYTHING, tiny_recipe, write_recipe
 
@@ -68,13 +70,16 @@ def test_a_patch_that_the_network_cannot_halve_is_refused():
 
 
 def test_a_start_must_be_of_our_kind_and_have_the_layers(tmp_path):
-    folder = write_random_model(tmp_path / "first")
+    cleaning = PostProcessing(smallest_tumour_ml=0.3)
+    folder = write_random_model(
+        tmp_path / "first", overlap=0.4, post_processing=cleaning
+    )
     quick = changed(read_recipe("quick"), start=str(folder))
     start = start_of(quick)
-    assert isinstance(start, ModelSpec)
+    assert isinstance(start.model, ModelSpec)
     spec = draft(quick, start)
-    assert (spec.patch, spec.spacing_mm) == (start.patch, start.spacing_mm)
-    assert spec.network == start.network
+    for field in ("patch", "spacing_mm", "network", "overlap", "post_processing"):
+        assert getattr(spec, field) == getattr(start.model, field)
     with pytest.raises(ModelError, match="has other layers"):
         start_of(tiny_recipe(start=str(folder)))
 

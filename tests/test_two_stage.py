@@ -1,7 +1,5 @@
 """Two models as one: what they say together, how they run, and which are refused."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -20,7 +18,7 @@ from napari_liverseg.inference.windows import Step
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.proof import prove
 from napari_liverseg.models.two_stage import TwoStage, in_liver_of, read_two_stage
-from tiny_model import write_threshold_model
+from tiny_model import write_threshold_model, write_two_stage
 
 SHAPE, SPACING = (40, 60, 70), (3.0, 3.0, 3.0)
 LIVER = (slice(10, 30), slice(18, 40), slice(12, 44))
@@ -47,18 +45,8 @@ def _write(folder, liver="both", **changes):
     write_threshold_model(
         folder / "close", spacing_mm=(1.5, 3.0, 3.0), patch=(16, 24, 24)
     )
-    said = {
-        "name": "two",
-        "title": "Two",
-        "notice": "For tests.",
-        "version": "1",
-        "finder": "coarse",
-        "detail": "close",
-        "liver": liver,
-        **changes,
-    }
-    (folder / "two-stage.json").write_text(json.dumps(said))
-    return folder
+    given = {"name": "two", "finder": "coarse", "detail": "close", "liver": liver}
+    return write_two_stage(folder, **{**given, **changes})
 
 
 @pytest.fixture(params=["both", "finder"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import TYPE_CHECKING
 
 import torch
 
+from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.network import build_network, save_model
 from napari_liverseg.models.spec import ModelSpec, NetworkSpec
 
@@ -93,3 +95,40 @@ def _set_tents(tensors, window, bands):
         last[0, label, 1, 1, 1] = sharpness
         last[label, label, 1, 1, 1] = -2 * sharpness
         offset[label] = -sharpness * (low + 2.0)
+
+
+def write_two_stage(folder: Path, finder: str, detail: str, **changes) -> Path:
+    """Join two model folders, which lie in the folder or beside it."""
+    said = {
+        "name": folder.name,
+        "title": "Two",
+        "notice": "For tests.",
+        "version": "1",
+        "finder": finder,
+        "detail": detail,
+        **changes,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "two-stage.json").write_text(json.dumps(said))
+    return folder
+
+
+def write_own_two_stage(folder: Path, **detail) -> Path:
+    """Write two stages for the tiny phantoms of `training_case`, 18 mm and finer.
+
+    The first calls bands of HU liver and tumour, the second has random weights.
+    """
+    write_threshold_model(
+        folder / "coarse",
+        (60.0, 150.0),
+        spacing_mm=(18.0, 18.0, 18.0),
+        patch=(8, 12, 16),
+    )
+    fields = {
+        "spacing_mm": (13.0, 13.0, 13.0),
+        "patch": (8, 12, 12),
+        "overlap": 0.4,
+        "post_processing": PostProcessing(smallest_tumour_ml=0.2),
+    }
+    write_random_model(folder / "close", **{**fields, **detail})
+    return write_two_stage(folder, "coarse", "close")

@@ -89,7 +89,8 @@ def as_dict(model: "Model") -> dict[str, Any]:
             "sha256": model.sha256,
         }
     if isinstance(model, TwoStage):
-        said["finder"] = model.finder.name
+        said |= {"finder": model.finder.name, "detail": model.detail.name}
+        said["figures"] = [figure.model_dump() for figure in model.figures]
     return {**said, "kind": _kind(model), "folder": str(model.folder)}
 
 

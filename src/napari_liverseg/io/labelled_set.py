@@ -43,6 +43,11 @@ class LabelledCase:
     label: Path
     patient: str | None = None
 
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Whose case it is; where nothing names the patient, nobody else's."""
+        return ("patient", self.patient) if self.patient else ("case", self.name)
+
 
 @dataclass(frozen=True)
 class LabelledSet:

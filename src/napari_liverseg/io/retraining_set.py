@@ -14,6 +14,7 @@ from napari_liverseg.core.segmentation import LABELS
 from napari_liverseg.io.grid import to_image
 from napari_liverseg.io.images import read_image
 from napari_liverseg.io.label_map import write_label_map
+from napari_liverseg.io.labelled_set import DATASET, find_labelled
 from napari_liverseg.io.proven_file import prove_same_grid, write_proven
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 ENDING = ".nii.gz"
 INDEX = "cases.json"
-DATASET = "dataset.json"
 
 
 def add_case(
@@ -83,6 +83,25 @@ def add_case(
     _write_json(folder / INDEX, cases)
     _write_json(folder / DATASET, _dataset(len(cases)))
     return case
+
+
+def count_cases(folder: Path) -> tuple[int, int]:
+    """Return how many cases a set holds, and of how many patients, as training counts.
+
+    Parameters
+    ----------
+    folder : Path
+        A retraining set, or another layout of `find_labelled`; it may be empty.
+
+    Raises
+    ------
+    CaseError
+        When it holds a data set that cannot be read.
+    """
+    if not (folder / DATASET).is_file():
+        return 0, 0
+    cases = find_labelled(folder).cases
+    return len(cases), len({case.owner for case in cases})
 
 
 def _read_index(path: Path) -> dict[str, dict[str, str | None]]:

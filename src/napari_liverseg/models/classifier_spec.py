@@ -1,34 +1,17 @@
 """What a model that tells classes of pictures apart says of itself."""
 
-import datetime
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
-from napari_liverseg.models.foreign_file import first_fault
-from napari_liverseg.models.spec import (
-    ABDOMEN_WINDOW_HU,
-    MAX_SPEC_BYTES,
-    Figure,
-    NetworkSpec,
-)
+from napari_liverseg.models.folder_spec import STRICT, FolderSpec
+from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, NetworkSpec
 
 CLASSIFIER_FILE = "classifier.json"
 CLASSIFIER_WEIGHTS = "classifier.safetensors"
-
-_STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
 class ResNetSpec(BaseModel):
@@ -42,7 +25,7 @@ class ResNetSpec(BaseModel):
         Features as a share of the original's.
     """
 
-    model_config = _STRICT
+    model_config = STRICT
 
     type: Literal["resnet"] = "resnet"
     depth: Literal[10, 18, 34, 50] = 18
@@ -52,7 +35,7 @@ class ResNetSpec(BaseModel):
 class EncoderSpec(BaseModel):
     """The encoder of a U-Net, flattened to two dimensions."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     type: Literal["unet-encoder"] = "unet-encoder"
     network: NetworkSpec
@@ -61,13 +44,13 @@ class EncoderSpec(BaseModel):
 Backbone = Annotated[ResNetSpec | EncoderSpec, Field(discriminator="type")]
 
 
-class ClassifierSpec(BaseModel):
+class ClassifierSpec(FolderSpec):
     """One classifier, as `classifier.json` beside its weights describes it.
 
     Parameters
     ----------
     name, title, notice, version, licence, training_data, trained_on, sha256, figures
-        See `models.spec.ModelSpec`.
+        See `FolderSpec`.
     classes : tuple of str
         What its outputs mean.
     positive : str or None
@@ -83,60 +66,22 @@ class ClassifierSpec(BaseModel):
         What its training was asked for.
     """
 
-    model_config = _STRICT
+    called: ClassVar[str] = "classifier"
+    spec_name: ClassVar[str] = CLASSIFIER_FILE
+    weights_name: ClassVar[str] = CLASSIFIER_WEIGHTS
 
-    format: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    title: str = Field(min_length=1)
-    notice: str = ""
-    version: str = Field(min_length=1)
     classes: tuple[str, ...] = Field(min_length=2, max_length=50)
     positive: str | None = None
     cut_off: float | None = Field(default=None, ge=0, le=1)
     image_size: int = Field(ge=16, le=1024)
     hu_window: tuple[float, float] = ABDOMEN_WINDOW_HU
     backbone: Backbone
-    training_data: str
-    trained_on: datetime.date
-    licence: str
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    figures: tuple[Figure, ...] = ()
-    recipe: dict[str, JsonValue] = {}
-
-    _folder: Path | None = PrivateAttr(default=None)
+    recipe: dict[str, JsonValue] = Field(default_factory=dict)
 
     @property
-    def folder(self) -> Path:
-        """Folder of its two files.
-
-        Raises
-        ------
-        ModelError
-            When the model was not saved yet.
-        """
-        if self._folder is None:
-            found = f"The classifier '{self.name}' has no folder yet."
-            raise ModelError(found, "Save it first.")
-        return self._folder
-
-    @property
-    def card(self) -> str:
-        """A few lines that say what the model is."""
-        lines = [
-            f"{self.title}, version {self.version}",
-            self.notice,
-            f"Tells apart: {', '.join(self.classes)}.",
-            f"Trained on {self.training_data} ({self.trained_on:%Y-%m-%d}).",
-            *(figure.line for figure in self.figures),
-            f"Licence: {self.licence}",
-        ]
-        return "\n".join(line for line in lines if line)
-
-    def in_folder(self, folder: Path) -> Self:
-        """Return the same spec, bound to the folder of its files."""
-        bound = self.model_copy()
-        bound._folder = folder
-        return bound
+    def does(self) -> str:
+        """What it tells apart."""
+        return f"Tells apart: {', '.join(self.classes)}."
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -175,21 +120,4 @@ def find_classifier(name_or_path: str | Path) -> ClassifierSpec:
         names = sorted(p.parent.name for p in home.parent.glob(f"*/{CLASSIFIER_FILE}"))
         known = f"Choose one of: {', '.join(names)}; or give" if names else "Give"
         raise ModelError(found, f"{known} a folder with {CLASSIFIER_FILE}.")
-    return _read(folder / CLASSIFIER_FILE).in_folder(folder.resolve())
-
-
-def _read(path: Path) -> ClassifierSpec:
-    try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise _refused(path, f"it is longer than {MAX_SPEC_BYTES} bytes")
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return ClassifierSpec.model_validate(content)
-    except ValidationError as error:
-        raise _refused(path, first_fault(error)) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise _refused(path, "it is not JSON") from error
-
-
-def _refused(path: Path, reason: str) -> ModelError:
-    found = f"{path} does not describe a classifier: {reason}."
-    return ModelError(found, "Copy the whole folder of the model again.")
+    return ClassifierSpec.read(folder)

@@ -59,16 +59,34 @@ def read_json(folder: Path, name: str, most_bytes: int) -> dict[str, Any]:
     """
     path = inside(folder, name)
     try:
+        return read_object(path, most_bytes)
+    except ValueError as error:
+        raise refused(name, str(error)) from error
+
+
+def read_object(path: Path, most_bytes: int) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises
+    ------
+    ValueError
+        With what is wrong with the file, as the end of a sentence.
+    """
+    try:
         size = path.stat().st_size
         if size > most_bytes:
-            raise refused(name, f"it is {size} bytes long, more than {most_bytes}")
+            msg = f"it is {size} bytes long, longer than {most_bytes}"
+            raise ValueError(msg)
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise refused(name, f"it cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise refused(name, f"it is not JSON ({str(error)[:100]})") from error
+        msg = f"it cannot be read ({error.strerror})"
+        raise ValueError(msg) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"it is not JSON ({str(error)[:100]})"
+        raise ValueError(msg) from error
     if not isinstance(content, dict):
-        raise refused(name, "it holds no object")
+        msg = "it holds no object"
+        raise ValueError(msg)
     return content
 
 
@@ -76,7 +94,8 @@ def first_fault(error: ValidationError) -> str:
     """Return where the first thing lies that pydantic refuses, and what it is."""
     fault = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in fault["loc"])
-    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+    what = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 def refused(name: str, reason: str, next_step: str = GET_AGAIN) -> ModelError:

@@ -1,28 +1,17 @@
 """What a model says of itself, so that it can be run, shown and trusted."""
 
-import datetime
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SerializeAsAny,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.contract import Input, Normalisation, Output, Windows
-from napari_liverseg.models.foreign_file import first_fault
+from napari_liverseg.models.folder_spec import STRICT, FolderSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 SPEC_FILE = "model.json"
@@ -34,19 +23,14 @@ ABDOMEN_WINDOW_HU = (-160.0, 240.0)
 AIR = -1.0
 """What our own networks see of air; windows are padded with it."""
 
-MAX_SPEC_BYTES = 1_000_000
-"""A longer `model.json` is no spec; it is refused before it is parsed."""
-
 MOST_NETWORKS = 20
 """More than any cross-validation has folds."""
-
-_STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
 class Labels(BaseModel):
     """What the network's output channels mean, by the values of the label map."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     background: Literal[0] = 0
     liver: Literal[1] = 1
@@ -72,7 +56,7 @@ class NetworkSpec(BaseModel):
         Share of features that a training step leaves out.
     """
 
-    model_config = _STRICT
+    model_config = STRICT
 
     type: Literal["monai.UNet"] = "monai.UNet"
     channels: tuple[int, ...] = Field(
@@ -125,31 +109,13 @@ def _of_its_type(value: Any) -> Any:
 AnyNetwork = Annotated[SerializeAsAny[NetworkSpec], BeforeValidator(_of_its_type)]
 
 
-class Figure(BaseModel):
-    """One measured quality of a model and where the number comes from."""
-
-    model_config = _STRICT
-
-    what: str
-    value: float
-    source: str
-
-    @property
-    def line(self) -> str:
-        """The figure in one line of a card."""
-        return f"{self.what}: {self.value:g} ({self.source})"
-
-
-class ModelSpec(BaseModel):
+class ModelSpec(FolderSpec):
     """One model, as `model.json` beside its weights describes it.
 
     Parameters
     ----------
-    name : str
-        Lower-case letters, digits, ``-``, ``_`` and ``.``; what the command
-        line calls the model.
-    title, notice : str
-        What the window calls it, and what a user must know before using it.
+    name, title, notice, version, licence, training_data, trained_on, sha256, figures
+        See `FolderSpec`.
     spacing_mm, patch : tuple
         Voxel spacing in mm and window in voxels of the network's input, both
         ``(z, y, x)``.
@@ -157,14 +123,6 @@ class ModelSpec(BaseModel):
         HU mapped to -1 and 1; beyond them the input is clipped.
     overlap : float
         Share of a window that the next one covers again.
-    training_data, licence : str
-        In words.
-    trained_on : date
-        Day on which training ended.
-    sha256 : str
-        Of the weights file, in hex; empty only until the model is saved.
-    figures : tuple of Figure
-        Measured quality, each with its source.
     networks : int
         Networks of one kind that are averaged, such as one a fold.
     recipe : str
@@ -174,13 +132,9 @@ class ModelSpec(BaseModel):
         How masks made from its probabilities are cleaned.
     """
 
-    model_config = _STRICT
+    spec_name: ClassVar[str] = SPEC_FILE
+    weights_name: ClassVar[str] = WEIGHTS_FILE
 
-    format: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    title: str = Field(min_length=1)
-    notice: str = ""
-    version: str = Field(min_length=1)
     labels: Labels = Labels()
     spacing_mm: tuple[float, float, float]
     hu_window: tuple[float, float] = ABDOMEN_WINDOW_HU
@@ -188,48 +142,14 @@ class ModelSpec(BaseModel):
     overlap: float = Field(default=0.25, ge=0.0, le=0.9)
     network: AnyNetwork = NetworkSpec()
     post_processing: PostProcessing = PostProcessing()
-    training_data: str
-    trained_on: datetime.date
-    licence: str
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    figures: tuple[Figure, ...] = ()
     networks: int = Field(default=1, ge=1, le=MOST_NETWORKS)
     recipe: str = ""
 
-    _folder: Path | None = PrivateAttr(default=None)
-
     @property
-    def folder(self) -> Path:
-        """Folder of `model.json` and the weights.
-
-        Raises
-        ------
-        ModelError
-            When the model was not saved yet.
-        """
-        if self._folder is None:
-            found = f"The model '{self.name}' has no folder yet."
-            raise ModelError(found, "Save it first.")
-        return self._folder
-
-    @property
-    def weights_file(self) -> Path:
-        """The file of the network's weights."""
-        return self.folder / WEIGHTS_FILE
-
-    @property
-    def card(self) -> str:
-        """A few lines that say what the model is, for a tooltip or a terminal."""
+    def does(self) -> str:
+        """At which resolution it works."""
         spacing = " x ".join(f"{s:g}" for s in self.spacing_mm)
-        lines = [
-            f"{self.title}, version {self.version}",
-            self.notice,
-            f"Works at {spacing} mm (z, y, x).",
-            f"Trained on {self.training_data} ({self.trained_on:%Y-%m-%d}).",
-            *(figure.line for figure in self.figures),
-            f"Licence: {self.licence}",
-        ]
-        return "\n".join(line for line in lines if line)
+        return f"Works at {spacing} mm (z, y, x)."
 
     @property
     def input(self) -> Input:
@@ -255,12 +175,6 @@ class ModelSpec(BaseModel):
 
         return load_networks(self)
 
-    def in_folder(self, folder: Path) -> Self:
-        """Return the same spec, bound to the folder of its files."""
-        bound = self.model_copy()
-        bound._folder = folder
-        return bound
-
     @model_validator(mode="after")
     def _can_run(self) -> Self:
         if not all(0 < s <= 20 for s in self.spacing_mm):
@@ -282,7 +196,7 @@ class ModelSpec(BaseModel):
         return self
 
 
-def read_spec(folder: Path) -> ModelSpec:
+def read_spec(folder: "Path") -> ModelSpec:
     """Read and check the spec of a model folder, without its weights.
 
     Parameters
@@ -295,33 +209,4 @@ def read_spec(folder: Path) -> ModelSpec:
     ModelError
         When a file is missing or the spec is not what it should be.
     """
-    path = folder / SPEC_FILE
-    if not path.is_file():
-        found = f"{folder} is no model folder: it holds no {SPEC_FILE}."
-        raise ModelError(
-            found, "Choose a folder with model.json and model.safetensors."
-        )
-    spec = _parse(path)
-    if not spec.sha256:
-        raise _refused(path, "sha256 is missing")
-    if not (folder / WEIGHTS_FILE).is_file():
-        found = f"The model '{spec.name}' has no weights: {WEIGHTS_FILE} is missing."
-        raise ModelError(found, f"Copy the whole model folder again to {folder}.")
-    return spec.in_folder(folder.resolve())
-
-
-def _parse(path: Path) -> ModelSpec:
-    if path.stat().st_size > MAX_SPEC_BYTES:
-        raise _refused(path, f"it is longer than {MAX_SPEC_BYTES} bytes")
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return ModelSpec.model_validate(content)
-    except ValidationError as error:
-        raise _refused(path, first_fault(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise _refused(path, f"it is not JSON ({error})") from error
-
-
-def _refused(path: Path, reason: str) -> ModelError:
-    found = f"{path} does not describe a model: {reason}."
-    return ModelError(found, "Mend the file or copy the model folder again.")
+    return ModelSpec.read(folder)

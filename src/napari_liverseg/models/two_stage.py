@@ -1,15 +1,15 @@
 """Two models run as one: the first finds the liver, the second looks closely there."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
+from napari_liverseg.models.folder_spec import STRICT, Figure
 from napari_liverseg.models.foreign_file import first_fault, read_json, refused
-from napari_liverseg.models.spec import Figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_liverseg.models.contract import Input, Model, Output, Windows
+    from napari_liverseg.models.spec import ModelSpec
 
 TWO_STAGE_FILE = "two-stage.json"
 MAX_BYTES = 100_000
@@ -41,7 +42,7 @@ class TwoStageSpec(BaseModel):
         Measured quality of both together, each with its source.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = STRICT
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -122,6 +123,32 @@ class TwoStage:
     def load_networks(self) -> tuple["torch.nn.Module", ...]:
         """Return the second model's networks."""
         return self.detail.load_networks()
+
+    def with_detail(self, spec: "ModelSpec", folder: "Path") -> "TwoStage":
+        """Return the same first stage with another second one.
+
+        Parameters
+        ----------
+        spec : ModelSpec
+            The second one; name, title, notice, version and figures are the whole's.
+        folder : Path
+            Where the whole lies, or will.
+        """
+        own = {
+            "name": f"{spec.name:.57}-detail",
+            "title": f"{spec.title}, second stage",
+            "figures": (),
+        }
+        return replace(
+            self,
+            name=spec.name,
+            title=spec.title,
+            notice=spec.notice,
+            version=spec.version,
+            folder=folder,
+            detail=spec.model_copy(update=own),
+            figures=spec.figures,
+        )
 
 
 def is_tumours_alone(model: "Model") -> bool:

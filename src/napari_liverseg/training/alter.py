@@ -35,6 +35,12 @@ ROOM = 1.25
 corners are then filled with what lies beside it."""
 
 
+def room_for(patch: Shape) -> Shape:
+    """Return the voxels that are cut for a patch that will be turned or stretched."""
+    z, y, x = (n + 2 * ceil(n * (ROOM - 1) / 2) for n in patch)
+    return z, y, x
+
+
 @dataclass(frozen=True)
 class Plan:
     """What was drawn for one patch.
@@ -85,14 +91,13 @@ class Alterer:
         turned, scaled, elastic = (
             bool(d < way.probability) for d, way in zip(drawn, chosen, strict=True)
         )
-        z, y, x = (n + 2 * ceil(n * (ROOM - 1) / 2) for n in self.patch)
         moved = turned or scaled or elastic
         seed = int(rng.integers(2**32))
         sigma, shift = (
             float(rng.uniform(*span))
             for span in (given.elastic.sigma, given.elastic.shift)
         )
-        shape = (z, y, x) if moved else self.patch
+        shape = room_for(self.patch) if moved else self.patch
         return Plan(shape, seed, turned, scaled, elastic, sigma, shift)
 
     def alter(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import datetime
 import hashlib
 import statistics
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import yaml
+from pydantic import ValidationError
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
+from napari_liverseg.models.folder_spec import Figure
+from napari_liverseg.models.foreign_file import first_fault
 from napari_liverseg.models.gated_spec import GatedSpec
-from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, Figure, ModelSpec
-from napari_liverseg.models.store import find_model
+from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,34 +26,17 @@ if TYPE_CHECKING:
     from napari_liverseg.training.folds import Folds
     from napari_liverseg.training.held_out import CaseResult
     from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
+    from napari_liverseg.training.start import Start
 
 NOT_CLINICAL = "not for clinical use"
+OVERLAP = 0.5
+"""Share of a window that the next one covers, where neither recipe nor start says."""
+
 PACKAGES = ("napari-liverseg", "torch", "monai", "lightning")
 
 
-def start_of(recipe: SegmentationRecipe) -> ModelSpec | None:
-    """Return the model whose weights are the first ones, None without a start.
-
-    Raises
-    ------
-    ModelError
-        When there is none, it is of another maker's kind, or has other layers.
-    """
-    if recipe.start is None:
-        return None
-    model = find_model(recipe.start)
-    if not isinstance(model, ModelSpec):
-        found = f"The model '{model.name}' is of another kind than is trained here."
-        raise ModelError(found, "Begin from a model that this program trained.")
-    if recipe.network is not None and recipe.network != model.network:
-        found = f"The model '{model.name}' has other layers than '{recipe.name}' asks."
-        step = "Take the recipe 'quick', which takes its layers from the model."
-        raise ModelError(found, step)
-    return model
-
-
-def draft(recipe: SegmentationRecipe, start: ModelSpec | None) -> ModelSpec:
-    """Return the spec of the models of a training, before anything is known of them.
+def draft(recipe: SegmentationRecipe, start: Start | None) -> ModelSpec:
+    """Return the spec of the networks of a training, before anything is known of them.
 
     Raises
     ------
@@ -58,27 +44,25 @@ def draft(recipe: SegmentationRecipe, start: ModelSpec | None) -> ModelSpec:
         When the recipe's patch does not fit its network.
     """
     try:
-        network = recipe.network or _network(start)
+        network = recipe.network or _of(start).network
         return ModelSpec(
             name=recipe.name,
             title=recipe.title,
             notice=_notice(recipe, network),
             version=f"{_today():%Y.%m.%d}",
-            spacing_mm=recipe.spacing_mm or _of(start).spacing_mm,
-            hu_window=recipe.hu_window or _window(start),
-            patch=recipe.patch or _of(start).patch,
-            overlap=recipe.overlap,
-            post_processing=PostProcessing(
-                smallest_tumour_ml=recipe.smallest_lesion_ml
-            ),
             network=network,
+            spacing_mm=recipe.spacing_mm or _of(start).spacing_mm,
+            patch=recipe.patch or _of(start).patch,
+            hu_window=recipe.hu_window or _window(start),
+            overlap=_overlap(recipe, start),
+            post_processing=_cleaning(recipe, start),
             training_data="nothing yet",
             trained_on=_today(),
             licence=recipe.licence,
             recipe=recipe.as_yaml(),
         )
-    except ValueError as error:
-        found = f"The recipe '{recipe.name}' makes no model: {_reason(error)}."
+    except ValidationError as error:
+        found = f"The recipe '{recipe.name}' makes no model: {first_fault(error)}."
         raise ModelError(found, "Mend the recipe.") from error
 
 
@@ -86,7 +70,7 @@ def finished(
     spec: ModelSpec,
     folds: Folds,
     results: Sequence[CaseResult],
-    start: ModelSpec | None,
+    start: Start | None,
     series_keys: Iterable[str],
     more_figures: Sequence[Figure] = (),
 ) -> ModelSpec:
@@ -99,7 +83,7 @@ def finished(
     folds : Folds
     results : sequence of CaseResult
         Of the held-out cases; none gives no figures.
-    start : ModelSpec or None
+    start : Start or None
     series_keys : iterable of str
         Of all cases; one hash of them tells whether two models had the same data.
     more_figures : sequence of Figure
@@ -113,7 +97,8 @@ def finished(
         *_say_drawn(spec),
     ]
     if start is not None:
-        parts.append(f"begun from {start.name} {start.version}")
+        first = ", whose first stage is kept" if start.has_finder else ""
+        parts.append(f"begun from {start.model.name} {start.model.version}{first}")
     parts.append(", ".join(f"{name} {version(name)}" for name in PACKAGES))
     changes = {
         "training_data": "; ".join(parts),
@@ -209,24 +194,26 @@ def _notice(recipe: SegmentationRecipe, network: NetworkSpec) -> str:
     return notice
 
 
-def _window(start: ModelSpec | None) -> tuple[float, float]:
-    return ABDOMEN_WINDOW_HU if start is None else start.hu_window
+def _window(start: Start | None) -> tuple[float, float]:
+    return start.network.hu_window if start else ABDOMEN_WINDOW_HU
 
 
-def _network(start: ModelSpec | None) -> NetworkSpec:
-    return _of(start).network
+def _cleaning(recipe: SegmentationRecipe, start: Start | None) -> PostProcessing:
+    """Return the cleaning of the start, with the recipe's say on small lesions."""
+    cleaning = _of(start).post_processing if start else PostProcessing()
+    least = recipe.smallest_lesion_ml
+    return cleaning if least is None else replace(cleaning, smallest_tumour_ml=least)
 
 
-def _of(start: ModelSpec | None) -> ModelSpec:
-    if start is None:
-        msg = "it has neither a start nor its own voxels, patch and layers"
-        raise ValueError(msg)
-    return start
+def _overlap(recipe: SegmentationRecipe, start: Start | None) -> float:
+    if recipe.overlap is not None:
+        return recipe.overlap
+    return start.network.overlap if start else OVERLAP
 
 
-def _reason(error: ValueError) -> str:
-    lines = str(error).splitlines()
-    return next((line.strip() for line in lines if "Value error" in line), lines[0])
+def _of(start: Start | None) -> ModelSpec:
+    assert start is not None  # a recipe without one has all that is asked of it
+    return start.network
 
 
 def _today() -> datetime.date:

@@ -29,8 +29,9 @@ from napari_liverseg.models.classifier_spec import (
     ResNetSpec,
     classifiers_folder,
 )
+from napari_liverseg.models.folder_spec import Figure
 from napari_liverseg.models.resunet_spec import ResUNetSpec
-from napari_liverseg.models.spec import Figure, ModelSpec
+from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.models.store import find_model
 from napari_liverseg.training.card import NOT_CLINICAL
 from napari_liverseg.training.case_slices import cut_slices, has_label_maps

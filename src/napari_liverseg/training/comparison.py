@@ -18,21 +18,24 @@ from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.labelled_set import OWN_ID, find_labelled
 from napari_liverseg.measure.case import measure_case
 from napari_liverseg.models.classifier_spec import CLASSIFIER_FILE
-from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.models.store import find_model
 from napari_liverseg.training.folds import FOLDS_FILE, read_folds
-from napari_liverseg.training.held_out import AS_IT_COMES
+from napari_liverseg.training.held_out import as_it_comes
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.prepared_case import Reading, open_labelled
 from napari_liverseg.training.segmentation_recipe import Names
+from napari_liverseg.training.start import trained_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import torch
 
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.io.labelled_set import LabelledCase
     from napari_liverseg.measure.case import CaseMeasures
     from napari_liverseg.models.contract import Model
+    from napari_liverseg.models.spec import ModelSpec
 
 NO_MATTER_MM = (1.0, 1.0, 1.0)
 """Cases are measured on their own grid."""
@@ -169,7 +172,7 @@ def compare(
             on_progress(done, len(models) * len(labelled.cases), text)
             shown = _public_name(case, place)
             results.append(_on_case(predictor, case, shown, reading, seen))
-        networks = predictor.networks
+        networks = _all_networks(predictor)
         count = sum(p.numel() for net in networks for p in net.parameters())
         made.append(
             Compared(
@@ -182,6 +185,12 @@ def compare(
             )
         )
     return tuple(made)
+
+
+def _all_networks(predictor: Predictor) -> tuple[torch.nn.Module, ...]:
+    """Return the networks of a model, those of its first stage included."""
+    first = predictor.coarse if predictor.stages else None
+    return (*(first.networks if first else ()), *predictor.networks)
 
 
 def _model_of(run: str) -> Model:
@@ -198,7 +207,8 @@ def _model_of(run: str) -> Model:
 
 def _names(models: Iterable[Model]) -> Names:
     """Return the labels that models were trained for; liver where none says so."""
-    wanted = {_names_of(model) for model in models if isinstance(model, ModelSpec)}
+    own = (trained_part(model) for model in models)
+    wanted = {_names_of(spec) for spec in own if spec is not None}
     if len(wanted) > 1:
         found = "These models were trained for different labels."
         raise ModelError(found, "Compare models of one organ at a time.")
@@ -242,7 +252,7 @@ def _on_case(
 ) -> OnCase:
     volume, truth = open_labelled(case, reading)
     started = time.perf_counter()
-    found = decide(predictor.predict(volume, options=AS_IT_COMES))
+    found = decide(predictor.predict(volume, options=as_it_comes(predictor.model)))
     seconds = time.perf_counter() - started
     is_seen = seen.has(case.name, volume.series_key)
     return _measured(shown, measure_case(found, truth), seconds, is_seen=is_seen)

@@ -100,8 +100,7 @@ def draw_folds(cases: Sequence[LabelledCase], count: int, seed: int) -> Folds:
     """
     patients: dict[tuple[str, str], list[str]] = defaultdict(list)
     for case in cases:
-        key = ("patient", case.patient) if case.patient else ("case", case.name)
-        patients[key].append(case.name)
+        patients[case.owner].append(case.name)
     parts = count if count > 1 else min(HELD_OUT_PARTS, len(patients))
     if len(patients) < max(parts, 2):
         found = f"{_count(len(patients), 'patient')} cannot make {max(parts, 2)} parts."

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_liverseg.models.folder_spec import Figure
 from napari_liverseg.models.gated_spec import GatedSpec
-from napari_liverseg.models.spec import Figure
 from napari_liverseg.training.card import figures, measured_by, structures
 from napari_liverseg.training.gate_exam import CaseSlices, read_slices
 from napari_liverseg.training.held_out import CaseResult, read_results

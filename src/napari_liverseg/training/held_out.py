@@ -12,6 +12,7 @@ from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.measure.case import measure_case
+from napari_liverseg.models.two_stage import TwoStage
 from napari_liverseg.training.order import MEASURES_FILE
 from napari_liverseg.training.picture import draw_picture
 from napari_liverseg.training.prepared_case import open_labelled
@@ -20,13 +21,21 @@ from napari_liverseg.training.whole_file import write_text, write_whole
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_liverseg.core.probabilities import Look
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.measure.case import CaseMeasures
-    from napari_liverseg.models.spec import ModelSpec
+    from napari_liverseg.models.contract import Model
     from napari_liverseg.training.prepared_case import PreparedCase, Reading
 
-AS_IT_COMES = RunOptions(look="body", tune=False)
-"""The whole body in float32: nothing that another computer would do otherwise."""
+
+def as_it_comes(model: Model) -> RunOptions:
+    """Return how a model is run to be measured: in float32, as on any computer.
+
+    A model of two stages looks where its first one finds the liver, as it does for a
+    user; one of a single stage at the whole body, whatever else may be installed.
+    """
+    look: Look = "liver" if isinstance(model, TwoStage) else "body"
+    return RunOptions(look=look, tune=False)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class Exam:
 
 
 def measure_held_out(
-    model: ModelSpec,
+    model: Model,
     fold: int,
     cases: tuple[PreparedCase, ...],
     exam: Exam,
@@ -101,7 +110,7 @@ def measure_held_out(
 
     Parameters
     ----------
-    model : ModelSpec
+    model : Model
         Bound to its folder.
     fold : int
         From 1.
@@ -121,7 +130,7 @@ def measure_held_out(
         exam.on_progress(number - 1, len(cases), f"measuring held-out case {number}")
         volume, truth = open_labelled(prepared.case, exam.reading)
         believed = predictor.predict(
-            volume, is_cancelled=exam.is_cancelled, options=AS_IT_COMES
+            volume, is_cancelled=exam.is_cancelled, options=as_it_comes(model)
         )
         found = decide(believed)
         picture = f"held_out_{number:03d}.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from napari_liverseg.training.compute import Place
     from napari_liverseg.training.recipe import Recipe
+
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+"""A little shorter than `ModelSpec` allows: a name that is taken gets a number."""
 
 CACHE = "cache"
 RECIPE_FILE = "recipe.yaml"
@@ -47,6 +51,11 @@ class Order:
         Whether to go on with the run that `out` holds.
     name : str or None
         Of the model; None takes the recipe's with the date.
+
+    Raises
+    ------
+    ModelError
+        When no model can be called so.
     """
 
     data: Path
@@ -55,6 +64,12 @@ class Order:
     fold: int | None = None
     resume: bool = False
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not MODEL_NAME.fullmatch(self.name):
+            found = f"A model cannot be called '{self.name}'."
+            step = "Take up to 60 lower-case letters, digits, '-', '_' and '.'."
+            raise ModelError(found, step)
 
     @property
     def cache(self) -> Path:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_liverseg.core.box import bounding_box
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.segmentation import LIVER, TUMOUR
 from napari_liverseg.inference.body import body_box
+from napari_liverseg.inference.look import at_least, widen
 from napari_liverseg.inference.preprocessing import to_model_grid
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_liverseg.core.box import Box
     from napari_liverseg.core.geometry import Triple
     from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.io.labelled_set import LabelledCase
+    from napari_liverseg.models.contract import Shape
 
 MOST_PLACES = 20_000
 """Voxels of organ and of lesion that are kept as centres of patches."""
@@ -48,11 +52,15 @@ class Reading:
         Every value that the data set names.
     spacing_mm : tuple of float
         Of the network, ``(z, y, x)``.
+    around : tuple of int or None
+        For a second stage, which is run on the liver's box alone: a case is that
+        box, and no fewer voxels ``(z, y, x)`` than these. None takes the body.
     """
 
     values: Mapping[int, int]
     known: tuple[int, ...]
     spacing_mm: Triple
+    around: Shape | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +82,7 @@ class PreparedCase:
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:
-        """Hounsfield units in the box of the body, shape (z, y, x)."""
+        """Hounsfield units in the box that the network sees, shape (z, y, x)."""
         hu: NDArray[np.int16] = np.load(self.folder / "hu.npy", mmap_mode="r")
         return hu
 
@@ -152,12 +160,24 @@ def prepare_case(case: LabelledCase, reading: Reading, cache: Path) -> PreparedC
         if not labels.any():
             found = f"'{case.label.name}' labels nothing that the network could see."
             raise CaseError(found, "Look whether it belongs to this CT.")
-        _write(folder, "hu", hu[box].round().to(torch.int16).numpy())
+        seen = hu[box].round().to(torch.int16).numpy()
+        if reading.around is not None:
+            part = _liver_box(labels, reading.spacing_mm, reading.around)
+            seen, labels = seen[part], labels[part]
+        _write(folder, "hu", seen)
         _write(folder, "labels", labels)
         _write(folder, "organ", _places(labels >= LIVER))
         _write(folder, "lesion", _places(labels == TUMOUR))
         write_text(mark, volume.series_key)
     return PreparedCase(case, folder, mark.read_text(encoding="utf-8"))
+
+
+def _liver_box(labels: NDArray[np.uint8], spacing_mm: Triple, least: Shape) -> Box:
+    """Return the box of the organ that a second stage sees, see `inference.look`."""
+    organ = bounding_box(labels)
+    assert organ is not None  # a case without any was refused
+    z, y, x = labels.shape
+    return at_least(widen(organ, spacing_mm, (z, y, x)), least, labels.shape)
 
 
 def labels_on_grid(
@@ -195,7 +215,7 @@ def _write(folder: Path, name: str, array: NDArray[np.generic]) -> None:
 def _key(case: LabelledCase, reading: Reading) -> str:
     """Return a name that changes with the files and with how they are read."""
     said: list[object] = [FORMAT, reading.spacing_mm, sorted(reading.values.items())]
-    said.append(sorted(reading.known))
+    said += [sorted(reading.known), reading.around]
     for path in (case.image, case.label):
         state = path.stat() if path.is_file() else None
         said += [str(path.resolve()), state and (state.st_size, state.st_mtime_ns)]

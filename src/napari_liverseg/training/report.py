@@ -29,7 +29,7 @@ WORST = 6
 """Cases that are shown with a picture."""
 
 
-def write_report(out: Path, spec: ModelSpec, folds: Folds) -> Path:
+def write_report(out: Path, spec: ModelSpec, folds: Folds, card: str) -> Path:
     """Write the report and the curves of all folds that have begun.
 
     Neither names a case after its file, unless that is an ID of our own: files are
@@ -42,6 +42,8 @@ def write_report(out: Path, spec: ModelSpec, folds: Folds) -> Path:
     spec : ModelSpec
         With what is known of the model so far.
     folds : Folds
+    card : str
+        Of the model as it will be run.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def write_report(out: Path, spec: ModelSpec, folds: Folds) -> Path:
         *gate_parts(read_findings(spec, measured), results),
         _cases(results, folds, spec),
         _pictures(results, folds, out),
-        f"<h2>Model card</h2><pre>{escape(spec.card)}</pre>",
+        f"<h2>Model card</h2><pre>{escape(card)}</pre>",
     ]
     write_page(out / REPORT_FILE, spec.title, parts)
     return out / REPORT_FILE

@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_liverseg.core.errors import ExportError
+from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.network import load_network, save_model
-from napari_liverseg.models.spec import read_spec
+from napari_liverseg.models.spec import ModelSpec, read_spec
 from napari_liverseg.models.store import list_models, user_folder
+from napari_liverseg.models.two_stage import TwoStage
+from napari_liverseg.models.two_stage_folder import save_two_stage
 from napari_liverseg.training.folds import FOLDS_FILE, read_folds
 from napari_liverseg.training.order import Order, Trained
 from napari_liverseg.training.report import write_report
+from napari_liverseg.training.start import as_run
 from napari_liverseg.training.whole_file import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_liverseg.models.spec import ModelSpec
+    from napari_liverseg.training.start import Start
 
 RESULT_FILE = "result.json"
 
 
-def assemble(order: Order, base: str, card: ModelSpec, folds: int) -> Trained:
+def assemble(order: Order, card: ModelSpec, folds: int, start: Start | None) -> Trained:
     """Put the folds' networks together as one model, and list it.
 
     A model that is there already is never replaced: the new one gets a number.
@@ -32,11 +36,12 @@ def assemble(order: Order, base: str, card: ModelSpec, folds: int) -> Trained:
     Parameters
     ----------
     order : Order
-    base : str
-        Name that the model gets, with the date, where the order names none.
     card : ModelSpec
-        With the figures over all folds.
+        With the figures over all folds, and the name that the model gets, with the
+        date, where the order gives none.
     folds : int
+    start : Start or None
+        Where it has two stages, the new model has its first one.
 
     Raises
     ------
@@ -47,13 +52,14 @@ def assemble(order: Order, base: str, card: ModelSpec, folds: int) -> Trained:
         load_network(read_spec(order.fold_folder(k) / "model")) for k in range(folds)
     ]
     network = parts[0] if folds == 1 else torch.nn.ModuleList(parts)
-    name = free_name(order.name or f"{base}-{card.trained_on:%Y-%m-%d}")
+    name = free_name(order.name or f"{card.name}-{card.trained_on:%Y-%m-%d}")
     title = f"{card.title}, {card.trained_on:%Y-%m-%d}"
     own = {"name": name, "title": title, "networks": folds}
     spec = card.model_copy(update=own)
-    saved = save_whole(network, spec, order.model)
-    save_whole(network, spec, user_folder() / name)
-    write_report(order.out, saved, read_folds(order.out / FOLDS_FILE))
+    whole = as_run(spec, start, order.model)
+    saved = save_whole(network, whole, order.model)
+    save_whole(network, whole, user_folder() / name)
+    write_report(order.out, spec, read_folds(order.out / FOLDS_FILE), saved.card)
     content = {"name": name, "sha256": saved.sha256}
     write_text(order.out / RESULT_FILE, json.dumps(content, indent=1) + "\n")
     return _trained(order, saved)
@@ -63,11 +69,15 @@ def known_result(order: Order) -> Trained | None:
     """Return what a training came to that is over already, else None."""
     if not (order.out / RESULT_FILE).is_file():
         return None
-    return _trained(order, read_spec(order.model))
+    model = read_model(order.model)
+    assert isinstance(model, ModelSpec | TwoStage)
+    return _trained(order, model)
 
 
-def save_whole(network: torch.nn.Module, spec: ModelSpec, folder: Path) -> ModelSpec:
-    """Write a model folder, see `models.network.save_model`.
+def save_whole(
+    network: torch.nn.Module, model: ModelSpec | TwoStage, folder: Path
+) -> ModelSpec | TwoStage:
+    """Write a model folder, of two stages where the model has them.
 
     Raises
     ------
@@ -77,7 +87,9 @@ def save_whole(network: torch.nn.Module, spec: ModelSpec, folder: Path) -> Model
         When the weights are not finite, or the folder is none of a model.
     """
     try:
-        return save_model(network, spec, folder)
+        if isinstance(model, TwoStage):
+            return save_two_stage(network, model, folder)
+        return save_model(network, model, folder)
     except OSError as error:
         found = f"The model could not be written to {folder}: {error.strerror}."
         raise ExportError(found, "Make room, then go on with --resume.") from error
@@ -92,6 +104,6 @@ def free_name(wanted: str) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _trained(order: Order, model: ModelSpec) -> Trained:
+def _trained(order: Order, model: ModelSpec | TwoStage) -> Trained:
     said = tuple(figure.line for figure in model.figures)
     return Trained(order.model, model.name, order.report, figures=said)

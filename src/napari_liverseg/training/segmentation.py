@@ -11,7 +11,8 @@ from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.spec import ModelSpec, read_spec
-from napari_liverseg.training.card import draft, finished, start_of
+from napari_liverseg.training.alter import room_for
+from napari_liverseg.training.card import draft, finished
 from napari_liverseg.training.caseload import check_cases
 from napari_liverseg.training.compute import precision_for
 from napari_liverseg.training.fit import FoldWork, fit_fold
@@ -33,6 +34,7 @@ from napari_liverseg.training.prepared_case import Reading
 from napari_liverseg.training.pretrained import pretrained
 from napari_liverseg.training.report import write_report
 from napari_liverseg.training.result import assemble, known_result, save_whole
+from napari_liverseg.training.start import Start, as_run, start_of
 from napari_liverseg.training.watch import Ears
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ class Run:
     recipe : SegmentationRecipe
     order : Order
     spec : ModelSpec
-        Of the models that come out, without figures.
-    start : ModelSpec or None
+        Of the networks that come out, without figures.
+    start : Start or None
     cases : dict of str to PreparedCase
     reading : Reading
     folds : Folds
@@ -66,7 +68,7 @@ class Run:
     recipe: SegmentationRecipe
     order: Order
     spec: ModelSpec
-    start: ModelSpec | None
+    start: Start | None
     cases: dict[str, PreparedCase]
     reading: Reading
     folds: Folds
@@ -119,7 +121,7 @@ def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
                 return _unfinished(run, was_stopped=True)
         if run.rank > 0 or _missing(run):
             return _unfinished(run)
-        return assemble(order, run.spec.name, run.card(), len(run.folds.held_out))
+        return assemble(order, run.card(), len(run.folds.held_out), run.start)
 
 
 def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
@@ -131,7 +133,8 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
     labelled = find_labelled(order.data)
     values = label_values(labelled.labels, recipe.labels)
     known = tuple(sorted({*labelled.labels.values(), 0}))
-    reading = Reading(values, known, spec.spacing_mm)
+    around = room_for(spec.patch) if start and start.has_finder else None
+    reading = Reading(values, known, spec.spacing_mm, around)
     # What is refused later all the same is told before hours of preparing.
     precision_for(recipe.precision, order.place.kind)
     draw_folds(labelled.cases, recipe.folds, recipe.seed)
@@ -186,16 +189,20 @@ def _measure(run: Run, fold: int) -> bool:
         )
         cases = _held_out(run, fold)
         if run.start is not None:
-            measure_held_out(run.start, fold + 1, cases, exam, folder / START_FOLDER)
+            begun, kept = run.start.model, folder / START_FOLDER
+            measure_held_out(begun, fold + 1, cases, exam, kept)
         own = read_spec(folder / "model")
         if isinstance(own.network, GatedSpec):
             ask_gate(own, fold + 1, cases, exam, folder)
             left_open = without_gate(own)
             measure_held_out(left_open, fold + 1, cases, exam, folder / OPEN_FOLDER)
-        measure_held_out(own, fold + 1, cases, exam, folder)
+        whole = as_run(own, run.start, own.folder)
+        measure_held_out(whole, fold + 1, cases, exam, folder)
     except CancelledError:
         return False
-    write_report(run.order.out, run.card(fold), run.folds)
+    spec = run.card(fold)
+    card = as_run(spec, run.start, run.order.model).card
+    write_report(run.order.out, spec, run.folds, card)
     return True
 
 
@@ -207,7 +214,7 @@ def _first_network(run: Run, fold: int) -> torch.nn.Module | None:
     """Return the network to begin with; of several each fold takes another one."""
     if run.start is None:
         return pretrained(run.recipe, fold)
-    networks = run.start.load_networks()
+    networks = run.start.network.load_networks()
     return networks[fold % len(networks)]
 
 

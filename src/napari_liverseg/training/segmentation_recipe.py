@@ -118,16 +118,21 @@ class SegmentationRecipe(Recipe):
     labels : Names
     drawn : Drawn or None
         None trains on cases alone.
-    smallest_lesion_ml : float
-        Lesions below it are taken for organ in the model's result.
+    smallest_lesion_ml : float or None
+        Lesions below it are taken for organ in the model's result; None cleans as
+        `start` does.
     start : str or None
-        Model of this program's own kind whose weights are the first ones.
+        Model of this program's own kind whose weights are the first ones; where it
+        has two stages, those of the second, and the first stays.
     spacing_mm, patch, network : or None
         Voxels, window and layers of the network, ``(z, y, x)``; None takes those
         of `start`.
     hu_window : tuple of float or None
         HU that the network tells apart; None takes the window of `start`, or soft
         tissue.
+    overlap : float or None
+        Share of a window that the next one covers; None takes that of `start`, or
+        half.
     loss : {'dice+cross-entropy', 'dice', 'liver-tumour'}
         The last is `loss.liver_tumour_loss`.
     epochs, steps_per_epoch, batch : int
@@ -146,13 +151,13 @@ class SegmentationRecipe(Recipe):
     kind: Literal["segmentation-3d"] = "segmentation-3d"
     labels: Names = Names()
     drawn: Drawn | None = None
-    smallest_lesion_ml: float = Field(default=0.0, ge=0)
+    smallest_lesion_ml: float | None = Field(default=None, ge=0)
     start: str | None = None
     spacing_mm: tuple[float, float, float] | None = None
     patch: tuple[int, int, int] | None = None
     network: AnyNetwork | None = None
     hu_window: tuple[float, float] | None = None
-    overlap: float = Field(default=0.5, ge=0, le=0.9)
+    overlap: float | None = Field(default=None, ge=0, le=0.9)
     loss: Literal["dice+cross-entropy", "dice", "liver-tumour"] = "dice+cross-entropy"
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Cosine()

@@ -49,7 +49,7 @@ class LiverDock(QWidget):
         self.correct = CorrectSection(self.session)
         self.compare = CompareSection(self.session)
         self.export = ExportSection(self.session, self.compare)
-        self.retrain = RetrainSection(self.session)
+        self.retrain = RetrainSection(self.session, self.segment)
         self.sections = (
             self.case,
             self.segment,

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QSpinBox
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QSpinBox
 
-from napari_liverseg.models.spec import ModelSpec
-from napari_liverseg.models.store import QUICK, list_models
-from napari_liverseg.ui.button import allow, primary_button, quiet_button, wrapped
+from napari_liverseg.core.errors import CaseError
+from napari_liverseg.io.retraining_set import count_cases
+from napari_liverseg.models.store import coarse_model
+from napari_liverseg.training.start import trained_part
+from napari_liverseg.ui.button import allow, primary_button, quiet_button
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.line import Line
 from napari_liverseg.ui.message import Message
@@ -20,7 +22,9 @@ from napari_liverseg.ui.section import Section
 
 if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.models.contract import Model
     from napari_liverseg.training.own_process import Retraining
+    from napari_liverseg.ui.segment_section import SegmentSection
     from napari_liverseg.ui.session import Session
 
 MINUTES, MOST_MINUTES = 20, 24 * 60
@@ -34,10 +38,11 @@ class RetrainSection(Section):
     made = Signal(str)
     """Name of a new model that the user wants to use."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, segment: SegmentSection) -> None:
         super().__init__(7, "Retrain")
-        self._session = session
+        self._session, self._segment = session, segment
         self.folder: Path | None = None
+        self.start: Model | None = None
         self.slot = JobSlot("Retraining", self)
         self.slot.done.connect(self._on_done)
         self.slot.failed.connect(self._on_failed)
@@ -46,8 +51,7 @@ class RetrainSection(Section):
         self.slot.ended.connect(self.refresh)
         self.choose = quiet_button(CHOOSE, "The folder of step 6", self._ask_folder)
         self.chosen = Line()
-        self.start = QComboBox()
-        self.start.setAccessibleName("Begin with")
+        self.begins = Line()
         self.minutes = QSpinBox()
         self.minutes.setAccessibleName("Minutes")
         self.minutes.setRange(1, MOST_MINUTES)
@@ -55,64 +59,56 @@ class RetrainSection(Section):
         self.minutes.setSuffix(" min")
         self.train = primary_button("Retrain on my corrections", "", self.retrain)
         form = QFormLayout()
-        form.addRow("Begin with", self.start)
         form.addRow("At most", self.minutes)
         self.add(self.choose)
         self.add(self.chosen)
+        self.add(self.begins)
         self.add(form)
         for widget in (self.train, ProgressRow(self.slot, stops=True), self.messages):
             self.add(widget)
-        self.fill_models()
+        segment.model.currentIndexChanged.connect(self.refresh)
         self.refresh()
 
     def use_folder(self, folder: Path) -> None:
         """Take a retraining set, and say how much is in it."""
-        self.folder = folder
         self.messages.clear_all()
-        self.chosen.setText(say_set(folder))
+        try:
+            said = say_set(folder)
+        except CaseError as error:
+            self.messages.show_error("set", error)
+            return
+        self.folder = folder
+        self.chosen.setText(said)
         self.refresh()
 
     def retrain(self) -> None:
         """Start the training in the background."""
         from napari_liverseg.training.own_process import Retraining, new_folder
 
-        spec = self.start.currentData()
-        if self.folder is None or spec is None:
+        if self.folder is None or self.start is None:
             return
         self.messages.clear_all()
-        wish = Retraining(self.folder, spec.name, self.minutes.value())
+        wish = Retraining(self.folder, self.start.name, self.minutes.value())
         self.slot.start(partial(_retrain, wish, new_folder()))
 
     def close_down(self) -> None:
         """Stop a training and take no notice of its end."""
         self.slot.drop()
 
-    def fill_models(self) -> None:
-        """List the models that can be trained further."""
-        kept = self.start.currentText()
-        self.start.clear()
-        for spec in list_models():
-            if isinstance(spec, ModelSpec):
-                self.start.addItem(spec.title, spec)
-                tip = wrapped(spec.card)
-                self.start.setItemData(self.start.count() - 1, tip, 3)
-        names = [self.start.itemData(i).name for i in range(self.start.count())]
-        wanted = self.start.findText(kept)
-        if wanted < 0 and QUICK in names:
-            wanted = names.index(QUICK)
-        self.start.setCurrentIndex(max(wanted, 0))
-
     def refresh(self) -> None:
         """Allow what is possible now, and say why the rest is not."""
+        if not self.slot.running:
+            self.start, said = begin_with(self._segment.spec)
+            self.begins.setText(said)
         reason = ""
         if self.folder is None:
             reason = "Choose the retraining set first"
-        elif self.start.currentData() is None:
+        elif self.start is None:
             reason = "No model is installed that can be trained"
         elif self.slot.running:
             reason = "A training is in progress"
         allow(self.train, reason, "Make a new model; the old one stays as it is")
-        for widget in (self.choose, self.start, self.minutes):
+        for widget in (self.choose, self.minutes):
             widget.setEnabled(not self.slot.running)
 
     def _ask_folder(self) -> None:
@@ -123,7 +119,7 @@ class RetrainSection(Section):
             self.use_folder(Path(folder))
 
     def _on_done(self, result: dict[str, Any]) -> None:
-        self.fill_models()
+        self._segment.list_anew()
         name = result["name"]
         answers = {"Use it": lambda: self.made.emit(name), "Later": lambda: None}
         self.messages.show_message("made", Message(say_result(result), answers=answers))
@@ -137,14 +133,37 @@ class RetrainSection(Section):
         self.messages.show_message("training", Message(text))
 
 
+def begin_with(chosen: Model | None) -> tuple[Model | None, str]:
+    """Return the model that a training begins from, and what to tell of it.
+
+    Parameters
+    ----------
+    chosen : Model or None
+        In step 2; where it cannot be trained further, the quick starter model is
+        taken instead.
+    """
+    if chosen is not None and trained_part(chosen) is not None:
+        return chosen, f"Begins from '{chosen.title}', the model of step 2."
+    quick = coarse_model()
+    if quick is None or chosen is None:
+        return quick, f"Begins from '{quick.title}'." if quick else ""
+    why = f"'{chosen.title}' was not made by this program and cannot be trained here"
+    return quick, f"{why}: begins from '{quick.title}' instead."
+
+
 def say_set(folder: Path) -> str:
-    """Return how many cases and patients a retraining set has, in words."""
-    images = sorted((folder / "imagesTr").glob("*_0000.*"))
-    patients = {image.name.rsplit("_", 2)[0] for image in images}
-    if not images:
+    """Return how many cases and patients a retraining set has, in words.
+
+    Raises
+    ------
+    CaseError
+        When it cannot be read.
+    """
+    count, owners = count_cases(folder)
+    if not count:
         return f"{folder.name}: no cases yet; add some in step 6."
-    cases = "1 case" if len(images) == 1 else f"{len(images)} cases"
-    people = "1 patient" if len(patients) == 1 else f"{len(patients)} patients"
+    cases = "1 case" if count == 1 else f"{count} cases"
+    people = "1 patient" if owners == 1 else f"{owners} patients"
     return f"{folder.name}: {cases} of {people}."
 
 

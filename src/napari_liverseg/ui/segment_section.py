@@ -83,7 +83,7 @@ class SegmentSection(Section):
             self.messages,
         ):
             self.add(widget)
-        self._fill_models()
+        self.list_anew()
         self._fill_devices()
         session.case_changed.connect(self._on_case)
         self.refresh()
@@ -113,10 +113,22 @@ class SegmentSection(Section):
 
     def use_model(self, name: str) -> None:
         """Choose a model by its name, be it new in the list or not."""
-        self._fill_models()
+        self.list_anew()
         names = [self.model.itemData(i).name for i in range(self.model.count())]
         if name in names:
             self.model.setCurrentIndex(names.index(name))
+
+    def list_anew(self) -> None:
+        """List the models that there are now; the chosen one stays chosen."""
+        chosen = self.spec.name if self.spec else ""
+        models = list_models()
+        self.model.clear()
+        for spec in models:
+            self.model.addItem(spec.title, spec)
+        names = [spec.name for spec in models]
+        if chosen in names:
+            self.model.setCurrentIndex(names.index(chosen))
+        self._on_model()
 
     def close_down(self) -> None:
         """Stop a run and take no notice of its end."""
@@ -183,12 +195,6 @@ class SegmentSection(Section):
     def _on_stopped(self) -> None:
         self._session.drop_partial()
         self.result.setText("Stopped. The masks are as they were.")
-
-    def _fill_models(self) -> None:
-        self.model.clear()
-        for spec in list_models():
-            self.model.addItem(spec.title, spec)
-        self._on_model()
 
     def _fill_devices(self) -> None:
         """List the devices; before torch is loaded, those that there may be.
