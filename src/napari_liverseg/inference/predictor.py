@@ -111,11 +111,12 @@ class Predictor:
         from napari_liverseg.inference.pipeline import run_pipeline
 
         started = time.perf_counter()
+        options = options or RunOptions()
         on_progress(0, 1, "Resampling the CT for the model")
         found = run_pipeline(
             self,
             volume,
-            options or RunOptions(),
+            options,
             never_back(on_progress),
             is_cancelled,
             listener or Listener(),
@@ -133,6 +134,8 @@ class Predictor:
             margin_mm=found.margin_mm,
             recipe=found.recipe,
             memory=str(found.plan),
+            asked_look=options.look,
+            mirror=options.mirror,
         )
         probabilities = Probabilities(
             liver=belief.liver,
