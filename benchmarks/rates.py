@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.engine import case, least_dice
+from benchmarks.engine import least_dice
 from benchmarks.nnunet_model import FEATURES, write_model
 from benchmarks.ratio import REPEATS, Row, interleave, seconds
 from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.live_memory import network_bytes
 from napari_liverseg.inference.plan import make_plan
 from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.inference.prepare import prepare
 from napari_liverseg.inference.recipe import choose_recipe
 from napari_liverseg.inference.runner import Runner
 from napari_liverseg.inference.windows import Sweep
+from napari_liverseg.models.contract import Input
 from napari_liverseg.models.nnunet_folder import read_nnunet
 from napari_liverseg.models.store import find_model
+from napari_liverseg.synthesis.phantom import make_phantom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 PATCH, TINY_PATCH = (128, 128, 128), (32, 32, 32)
 TINY_FEATURES = (4, 8, 8)
 SPACING_MM = (1.5, 1.5, 1.5)
+SHAPE, SHAPE_MM = (128, 144, 176), (2.5, 2.5, 2.5)
+TINY_SHAPE, TINY_SHAPE_MM = (32, 36, 44), (10.0, 10.0, 10.0)
 
 MATRIX, TINY_MATRIX = 8192, 128
 """Rows and columns; such a product keeps every unit of a GPU busy."""
@@ -78,10 +83,15 @@ def _rows(name: str, what: str, model: Model, setting: Setting) -> list[Row]:
     The product compiles for long runs alone; the last row says what that brings.
     """
     predictor = Predictor(model, setting.device)
-    sweep = Sweep(case(setting)[1].image, model.windows, Groups(model.output))
+    volume = make_phantom(
+        4242, setting.pick(SHAPE, TINY_SHAPE), setting.pick(SHAPE_MM, TINY_SHAPE_MM)
+    ).volume
+    whole = Input(None, model.input.normalisation, crop="none")
+    image = prepare(volume, whole).image
+    sweep = Sweep(image, model.windows, Groups(model.output))
     plan = make_plan(
         model, network_bytes(predictor.networks, model), predictor.fresh_device(),
-        sweep.shape, sweep.count, 1, case(setting)[0].hu.size,
+        sweep.shape, sweep.count, 1, volume.hu.size,
     )  # fmt: skip
     recipe = choose_recipe(predictor, sweep.middle_window(), plan, lambda: False)
     compiled = replace(recipe, is_compiled=True)
