@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 NEEDS_SCREEN := $(filter Linux,$(shell uname))$(DISPLAY)$(WAYLAND_DISPLAY)
 SCREEN := $(if $(filter Linux,$(NEEDS_SCREEN)),xvfb-run -a -s "-screen 0 1600x1000x24")
 
-.PHONY: demo test test-slow lint run bench evaluate train-starter sample-data clean
+.PHONY: demo test test-slow lint run bench bench-gpu evaluate train-starter sample-data clean
 
 demo: $(READY) ## segment the sample case through the real plugin
 	$(BIN)/napari-liverseg demo -o out/demo
@@ -32,6 +32,9 @@ lint: $(READY) ## style, types, import contracts, manifest, spelling
 bench: $(READY) ## speed, as ratios with a correctness gate
 	$(SCREEN) $(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.memory
+
+bench-gpu: $(READY) ## speed and memory on an NVIDIA GPU, in less than 8 minutes
+	$(BIN)/python -m benchmarks.gpu
 
 evaluate: $(READY) ## the starter model on phantoms of unseen seeds; DATA=folder adds a public CT
 	$(BIN)/python -m benchmarks.starter $(if $(DATA),--data $(DATA))

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -22,6 +22,10 @@ from benchmarks.__main__ import machine
 from napari_liverseg.core.geometry import Geometry, Reorientation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.synthesis.phantom import make_phantom
+
+if TYPE_CHECKING:
+    from napari_liverseg.core.geometry import Triple
+    from napari_liverseg.models.contract import Shape
 
 DRAWN, DRAWN_MM = (200, 256, 256), (2.0, 1.6, 1.6)
 TIMES = (5, 2, 2)
@@ -42,7 +46,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ct.npy"
-        np.save(path, _draw())
+        np.save(path, draw())
         rows += [_in_its_own_process(path, model) for model in RUNS]
         if importlib.util.find_spec("nnunetv2"):
             from benchmarks.nnunet import smooth_logits
@@ -63,11 +67,19 @@ def _in_its_own_process(path: Path, job: str) -> dict[str, Any]:
     return row
 
 
-def _draw() -> np.ndarray:
-    hu = make_phantom(4321, DRAWN, DRAWN_MM).volume.hu
+def draw(shape: Shape = DRAWN, spacing_mm: Triple = DRAWN_MM) -> np.ndarray:
+    """Return Hounsfield units of a phantom, int16, `TIMES` as many voxels as drawn."""
+    hu = make_phantom(4321, shape, spacing_mm).volume.hu
     for axis, times in enumerate(TIMES):
         hu = np.repeat(hu, times, axis)
     return hu
+
+
+def as_volume(hu: np.ndarray, spacing_mm: Triple = DRAWN_MM) -> CTVolume:
+    """Return what `draw` has drawn as a CT."""
+    z, y, x = (s / t for s, t in zip(spacing_mm, TIMES, strict=True))
+    grid = Geometry(hu.shape, (z, y, x))
+    return CTVolume(hu, grid, grid, Reorientation(), "phantom", "0f")
 
 
 def _run(path: Path, name: str) -> dict[str, Any]:
@@ -77,10 +89,8 @@ def _run(path: Path, name: str) -> dict[str, Any]:
     from napari_liverseg.inference.predictor import Predictor
     from napari_liverseg.models.store import find_model
 
-    z, y, x = (s / t for s, t in zip(DRAWN_MM, TIMES, strict=True))
     hu = np.load(path)
-    grid = Geometry(hu.shape, (z, y, x))
-    volume = CTVolume(hu, grid, grid, Reorientation(), "phantom", "0f")
+    volume = as_volume(hu)
     predictor = Predictor(find_model(name), "cpu")
     before = _held()
     found = predictor.predict(volume, options=RunOptions(tune=False))

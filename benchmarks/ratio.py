@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.card import wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,8 @@ class Row:
     holds : bool
         Whether the gate holds; a ratio whose gate fails is void.
     repeats : int
+    more : dict
+        Further figures, by their name in the file of results.
     """
 
     id: str
@@ -41,10 +45,12 @@ class Row:
     gate: str
     holds: bool
     repeats: int
+    more: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
         values = asdict(self)
+        values.update(values.pop("more"))
         measured = {key: float(values[key]) for key in ("ratio", "low", "high")}
         return {**values, **measured, "holds": bool(self.holds)}
 
@@ -77,18 +83,31 @@ class Pairs:
 
 
 def interleave(
-    ours: Callable[[], object], theirs: Callable[[], object], repeats: int
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    repeats: int,
+    device: str = "cpu",
 ) -> Pairs:
-    """Run both sides in turn and return their seconds."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
-    first, second = zip(*pairs, strict=True)
-    return Pairs(first, second)
+    """Run both sides in turn, each first in every other turn, and return seconds.
+
+    On a GPU both run once before: the first call chooses kernels.
+    """
+    if device != "cpu":
+        ours()
+        theirs()
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(repeats):
+        for is_ours in (turn % 2 == 0, turn % 2 == 1):
+            times[is_ours].append(seconds(ours if is_ours else theirs, device))
+    return Pairs(tuple(times[True]), tuple(times[False]))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return the wall time of one call."""
+def seconds(work: Callable[[], object], device: str = "cpu") -> float:
+    """Return the wall time of one call, a GPU's own work included."""
+    wait(device)
     started = time.perf_counter()
     work()
+    wait(device)
     return time.perf_counter() - started
 
 

@@ -21,6 +21,7 @@ from napari_liverseg.batch.run import Batch
 from napari_liverseg.cli import main
 from napari_liverseg.core.errors import CancelledError, DeviceError
 from napari_liverseg.core.probabilities import Thresholds
+from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
@@ -54,12 +55,21 @@ def labels_in(folder):
     return read_label_map(folder / "labels.nii.gz", None).labels
 
 
-@pytest.mark.parametrize("send", ["auto", "paths", "bytes"])
-def test_a_batch_gives_what_segment_gives(tmp_path, model, address, send):
+@pytest.mark.parametrize(
+    ("send", "options", "where"),
+    [
+        ("auto", RunOptions(), "body"),
+        ("paths", RunOptions(look="everywhere"), "everywhere"),
+        ("bytes", RunOptions(look="body", mirror=True), "body"),
+    ],
+)
+def test_a_batch_gives_what_segment_gives(
+    tmp_path, model, address, send, options, where
+):
     write_cases(tmp_path / "in", 3)
     thresholds = Thresholds(tumour=0.4)
     out = tmp_path / "out"
-    wish = Wish(model, thresholds, send=send)
+    wish = Wish(model, thresholds, send=send, options=options)
     rows, heard = run_batch(tmp_path / "in", out, wish, address)
     assert [row.status for row in rows.values()] == ["done"] * 3
     assert [told[2:4] for told in heard] == [(1, 3), (2, 3), (3, 3)]
@@ -67,6 +77,7 @@ def test_a_batch_gives_what_segment_gives(tmp_path, model, address, send):
     alone = tmp_path / "alone"
     words = ["segment", tmp_path / "in" / "case1.nii.gz", "-o", alone]
     words += ["--model", model.folder, "--device", "cpu", "--threshold-tumour", "0.4"]
+    words += ["--look", options.look, *(["--mirror"] if options.mirror else [])]
     assert main([str(word) for word in words]) == 0
     np.testing.assert_array_equal(labels_in(out / "case1"), labels_in(alone))
     ours, theirs = (
@@ -77,6 +88,8 @@ def test_a_batch_gives_what_segment_gives(tmp_path, model, address, send):
     assert ours.keys() == theirs.keys()
     for name in ours.keys() - set(passing):
         assert ours[name] == theirs[name], name
+    assert ours["options"] == {"look": options.look, "mirror": options.mirror}
+    assert ours["looked_at"]["where"] == where
     assert rows["case1"].liver_ml == ours["volumes_ml"]["liver"]
     assert rows["case1"].lesions == 2
 
@@ -168,6 +181,24 @@ def test_the_command_says_how_it_ended(tmp_path, model, address, capsys):
     assert last.startswith("Error: 1 of 2 cases could not be segmented.")
 
 
+def test_a_result_of_other_options_is_not_taken_for_this_one(
+    tmp_path, model, address, capsys
+):
+    write_cases(tmp_path / "in", 1)
+    words = ["batch", tmp_path / "in", "-o", tmp_path / "out"]
+    words += ["--model", model.folder, "--scheduler", address, "--device", "cpu"]
+    words = [str(word) for word in words]
+    assert main([*words, "--look", "everywhere", "--mirror"]) == 0
+    assert main([*words, "--look", "everywhere", "--mirror"]) == 0
+    assert "1 there already" in capsys.readouterr().out
+    for other in (["--look", "everywhere"], ["--mirror"], []):
+        assert main([*words, *other]) == 1
+        assert "other options" in capsys.readouterr().err
+    assert main([*words, "--mirror", "--overwrite"]) == 0
+    report = json.loads((tmp_path / "out" / "case0" / "report.json").read_text())
+    assert report["options"] == {"look": "liver", "mirror": True}
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -175,6 +206,7 @@ def test_the_command_says_how_it_ended(tmp_path, model, address, capsys):
         ["--tls-ca", "ca.pem"],
         ["--workers", "0"],
         ["--send", "parcels"],
+        ["--look", "liver and spleen"],
     ],
 )
 def test_wrong_usage(tmp_path, model, capsys, options):

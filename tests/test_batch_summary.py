@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from napari_liverseg.batch.order import Wish
 from napari_liverseg.batch.summary import COLUMNS, Row, Summary
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.probabilities import Thresholds
+from napari_liverseg.inference.options import RunOptions
 from tiny_model import tiny_spec
 
 SHA = "ab" * 32
@@ -70,6 +72,7 @@ def leave_result(folder, **changes):
         "version": "1.2",
         "device": "cpu",
         "thresholds": {"liver": 0.4, "tumour": None},
+        "options": {"look": "liver", "mirror": False},
         "decisions": [],
         "notes": [],
         "volumes_ml": {"liver": 1.0, "tumour": 0.0},
@@ -97,6 +100,9 @@ def test_the_same_result_is_not_made_again(tmp_path, wish, case):
         {"version": "1.3"},
         {"thresholds": {"liver": None, "tumour": None}},
         {"decisions": ["resample"]},
+        {"options": {"look": "everywhere", "mirror": False}},
+        {"options": {"look": "liver", "mirror": True}},
+        {"options": None},
         {"notes": None, "volumes_ml": 7},
     ],
 )
@@ -106,6 +112,14 @@ def test_another_result_is_in_the_way(tmp_path, wish, case, changes):
         finished(case, tmp_path / "out", wish)
     agreed = Wish(wish.model, wish.thresholds, overwrite=True)
     assert finished(case, tmp_path / "out", agreed) is None
+
+
+def test_a_result_of_the_same_options_counts(tmp_path, wish, case):
+    asked = replace(wish, options=RunOptions(look="body", mirror=True))
+    leave_result(tmp_path / "out" / "a", options={"look": "body", "mirror": True})
+    assert finished(case, tmp_path / "out", asked)
+    with pytest.raises(ExportError, match="other options"):
+        finished(case, tmp_path / "out", wish)
 
 
 def test_a_result_older_than_its_ct_is_in_the_way(tmp_path, wish, case):

@@ -1,6 +1,7 @@
 """A run in the window: its plan, its settings, and what it shows before its end."""
 
 import numpy as np
+import psutil
 import pytest
 
 from dock_case import (
@@ -15,6 +16,7 @@ from dock_case import (
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.models.contract import Windows
 from napari_liverseg.models.spec import ModelSpec
+from napari_liverseg.ui.plan_line import REST_MS
 from napari_liverseg.ui.run_options import NO_MIRROR
 from tiny_model import write_threshold_model
 
@@ -114,3 +116,50 @@ def test_the_run_begins_with_the_slice_in_view(dock):
     session.viewer.dims.order = (1, 0, 2)
     assert session.slice_in_view is None
     assert labels()[TUMOUR].all()
+
+
+def wait_for_forecast(dock, qtbot, words="Needs at most"):
+    plan = dock.segment.plan
+    qtbot.waitUntil(lambda: plan.text().startswith(words), timeout=60_000)
+    return plan
+
+
+def test_what_a_run_needs_is_told_before_it(dock, qtbot):
+    plan = wait_for_forecast(dock, qtbot)
+    assert "GB are free." in plan.text()
+    assert plan.isVisibleTo(dock.segment)
+    assert not plan.is_warning
+    segment(qtbot, dock)
+    qtbot.wait(2 * REST_MS)  # what was told by the run itself stays
+    assert "parts; needs" in plan.text()
+    dock.segment.options.look.setCurrentIndex(2)
+    wait_for_forecast(dock, qtbot)
+
+
+def test_a_run_that_will_not_fit_is_a_warning_before_it(dock, qtbot, monkeypatch):
+    wait_for_forecast(dock, qtbot)
+    little = psutil.virtual_memory()._replace(available=10**8)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: little)
+    dock.segment.device.setCurrentIndex(dock.segment.device.findData("cpu"))
+    plan = wait_for_forecast(dock, qtbot, "Needs at least")
+    assert plan.is_warning
+    assert "0.1 GB that are free" in plan.text()
+    monkeypatch.undo()
+    dock.segment.device.setCurrentIndex(dock.segment.device.findData("auto"))
+    assert not wait_for_forecast(dock, qtbot).is_warning
+
+
+def test_nothing_is_told_of_memory_elsewhere(dock, qtbot):
+    plan = wait_for_forecast(dock, qtbot)
+    box = dock.segment.device
+    box.insertItem(0, "Cluster", "tcp://127.0.0.1:8786")
+    box.setCurrentIndex(0)
+    qtbot.waitUntil(lambda: plan.text() == "", timeout=5_000)
+
+
+def test_a_device_that_is_not_there_is_told_before_the_run(dock, qtbot, monkeypatch):
+    wait_for_forecast(dock, qtbot)
+    dock.segment.device.addItem("NVIDIA GPU", "cuda:77")
+    dock.segment.device.setCurrentIndex(dock.segment.device.findData("cuda:77"))
+    plan = wait_for_forecast(dock, qtbot, "The device 'cuda:77' is not there")
+    assert plan.is_warning

@@ -7,7 +7,11 @@ import torch
 
 from napari_liverseg.core.errors import DeviceError
 from napari_liverseg.inference.devices import Device
-from napari_liverseg.inference.live_memory import FEATURES_UNKNOWN, window_bytes
+from napari_liverseg.inference.live_memory import (
+    FEATURES_UNKNOWN,
+    network_bytes,
+    window_bytes,
+)
 from napari_liverseg.inference.plan import (
     MOST_WINDOWS,
     make_plan,
@@ -29,7 +33,7 @@ def model(tmp_path):
 
 
 def _plan(model, device=CPU, image=IMAGE, passes=1, windows=40):
-    networks = model.load_networks()
+    networks = network_bytes(model.load_networks(), model)
     return make_plan(model, networks, device, image, windows, passes, VOXELS)
 
 
@@ -118,7 +122,7 @@ def test_every_channel_of_a_whole_body_model_counts_while_windows_are_summed(mod
         output, windows = Output(105, (5,), ()), model.windows
 
     few, many = (
-        make_plan(m, model.load_networks(), CPU, IMAGE, 40, 1, VOXELS)
+        make_plan(m, network_bytes(model.load_networks(), m), CPU, IMAGE, 40, 1, VOXELS)
         for m in (model, Many())
     )
     assert many.ram_bytes > few.ram_bytes

@@ -339,6 +339,30 @@ def test_a_torch_that_does_not_load_is_a_sentence(monkeypatch, error, advice):
 
 
 @pytest.mark.parametrize(
+    ("share", "reserved", "used", "free"),
+    [
+        (1.0, 0, 0, 18),
+        (0.25, 0, 0, 6),
+        (1.0, 5, 2, 21),  # what torch keeps of an earlier run is there to be used
+        (0.25, 5, 2, 4),
+        (0.1, 5, 5, 0),
+    ],
+)
+def test_the_free_memory_of_a_gpu_is_what_a_run_may_take(share, reserved, used, free):
+    class Cuda:
+        mem_get_info = staticmethod(lambda _: (18, 24))
+        memory_reserved = staticmethod(lambda _: reserved)
+        memory_allocated = staticmethod(lambda _: used)
+        get_per_process_memory_fraction = staticmethod(lambda _: share)
+        get_device_name = staticmethod(lambda _: "GPU")
+
+    class Torch:
+        cuda = Cuda
+
+    assert devices._cuda(Torch, 0) == Device("cuda:0", "GPU", free, 24)
+
+
+@pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.2, "less than a second"), (12.4, "about 12 s"), (300, "about 5 min")],
 )

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 def finished(case: Case, output: Path, wish: Wish) -> dict[str, Any] | None:
     """Return the report of a result that this batch would make again, or None.
 
-    It is one of the same weights, thresholds and decisions, not older than its
-    CT. A result of any other kind is in the way, unless it may be replaced.
+    It is one of the same weights, thresholds, decisions and options of the run,
+    not older than its CT. A result of any other kind is in the way, unless it may
+    be replaced.
 
     Parameters
     ----------
@@ -60,12 +61,14 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _same(report: dict[str, Any], wish: Wish) -> bool:
     thresholds = {"liver": wish.thresholds.liver, "tumour": wish.thresholds.tumour}
+    options = {"look": wish.options.look, "mirror": wish.options.mirror}
     try:
         # A decision that was allowed and not needed changes nothing.
         return (
             report["sha256"] == wish.model.sha256
             and report["version"] == wish.model.version
             and report["thresholds"] == thresholds
+            and report["options"] == options
             and set(report["decisions"]) <= set(wish.decisions)
             and report["volumes_ml"].keys() == {"liver", "tumour"}
             and {"case", "device", "lesions", "notes", "seconds"} <= report.keys()

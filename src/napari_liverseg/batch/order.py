@@ -44,6 +44,8 @@ class Wish:
     send : {'auto', 'paths', 'bytes'}
         Whether workers read the CTs, or are sent their voxels; ``auto``: they
         read what they see of this installation's files.
+    options : RunOptions
+        Where to look, mirror images and so on.
     """
 
     model: Model
@@ -51,6 +53,7 @@ class Wish:
     decisions: tuple[Decision, ...] = ()
     overwrite: bool = False
     send: Send = "auto"
+    options: RunOptions = field(default_factory=RunOptions)
 
 
 @dataclass(frozen=True)

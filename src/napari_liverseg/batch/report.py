@@ -31,7 +31,8 @@ def make_report(
     Returns
     -------
     dict
-        A threshold of None is the model's own decision; volumes in ml, the
+        A threshold of None is the model's own decision; ``options`` is what was
+        asked for, ``looked_at`` what came of it; volumes in ml, the
         liver's with its tumours, lesions the largest first; ``case`` is a
         digest that stays the same for the same data.
     """
@@ -52,6 +53,7 @@ def make_report(
             "box_zyx": _box(run.box),
             "margin_mm": run.margin_mm,
         },
+        "options": {"look": run.asked_look, "mirror": run.mirror},
         "memory_plan": run.memory,
         "thresholds": {"liver": thresholds.liver, "tumour": thresholds.tumour},
         "decisions": list(volume.decisions),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -247,19 +247,17 @@ class Batch:
 
     def _order(self, case: Case, device: str, *, by_path: bool) -> Order:
         wish = self._wish
-        order = Order(self._card, device, wish.thresholds, wish.decisions)
-        if not by_path:
-            return order
-        path = case.path.resolve()
-        return Order(
-            order.model,
+        order = Order(
+            self._card,
             device,
             wish.thresholds,
             wish.decisions,
-            path=str(path),
-            series=case.series,
-            sight=sight_of(path),
+            options=wish.options,
         )
+        if not by_path:
+            return order
+        path = case.path.resolve()
+        return replace(order, path=str(path), series=case.series, sight=sight_of(path))
 
     def _open(self, turn: _Turn, *, put_back: bool = False) -> bool:
         """Open a case here; a case that cannot be opened ends."""

@@ -10,15 +10,19 @@ import typer
 
 from napari_liverseg.cli.options import (
     DeviceName,
+    LookName,
+    Mirror,
     ModelName,
     Threshold,
     Ways,
+    Where,
     as_decisions,
 )
 from napari_liverseg.cli.progress import progress_bar
 from napari_liverseg.cli.text import printable
 from napari_liverseg.core.errors import CaseError, LiversegError
 from napari_liverseg.core.probabilities import Thresholds
+from napari_liverseg.inference.options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +90,8 @@ def batch(  # noqa: PLR0913 - typer reads the options from the parameters
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace other results in the folder.")
     ] = False,
+    look: LookName = Where.LIVER,
+    mirror: Mirror = False,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +128,7 @@ def batch(  # noqa: PLR0913 - typer reads the options from the parameters
         decisions=as_decisions(decision),
         overwrite=overwrite,
         send=send.value,
+        options=RunOptions(look=look.value, mirror=mirror),
     )
     try:
         run(source, output, wish, place)

@@ -74,6 +74,28 @@ Ways = Annotated[
 ]
 
 
+class Where(StrEnum):
+    """The members of `core.probabilities.Look`, as typer takes choices."""
+
+    LIVER = "liver"
+    BODY = "body"
+    EVERYWHERE = "everywhere"
+
+
+LookName = Annotated[
+    Where,
+    typer.Option(
+        help="Where a fine model looks: around the liver that a coarse pass "
+        "finds, at the whole body, or at every voxel.",
+        metavar="liver|body|everywhere",
+    ),
+]
+
+Mirror = Annotated[
+    bool, typer.Option("--mirror", help="Average the model's mirror images.")
+]
+
+
 def as_decisions(ways: "Iterable[Way] | None") -> "tuple[Decision, ...]":
     """Return each decision once, in the order given."""
     return tuple(dict.fromkeys(way.value for way in ways or ()))

@@ -3,7 +3,6 @@
 import sys
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +14,12 @@ from napari_liverseg.batch.report import peak_memory_mb, say_result
 from napari_liverseg.batch.result import FILES, Making, write_result
 from napari_liverseg.cli.options import (
     DeviceName,
+    LookName,
+    Mirror,
     ModelName,
     Threshold,
     Ways,
+    Where,
     as_decisions,
 )
 from napari_liverseg.cli.progress import progress_bar
@@ -29,14 +31,6 @@ from napari_liverseg.inference.options import Listener, RunOptions
 if TYPE_CHECKING:
     from napari_liverseg.core.problem import Decision
     from napari_liverseg.core.volume import CTVolume
-
-
-class Where(StrEnum):
-    """The members of `core.probabilities.Look`, as typer takes choices."""
-
-    LIVER = "liver"
-    BODY = "body"
-    EVERYWHERE = "everywhere"
 
 
 @dataclass(frozen=True)
@@ -77,17 +71,8 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results in the folder.")
     ] = False,
-    look: Annotated[
-        Where,
-        typer.Option(
-            help="Where a fine model looks: around the liver that a coarse pass "
-            "finds, at the whole body, or at every voxel.",
-            metavar="liver|body|everywhere",
-        ),
-    ] = Where.LIVER,
-    mirror: Annotated[
-        bool, typer.Option("--mirror", help="Average the model's mirror images.")
-    ] = False,
+    look: LookName = Where.LIVER,
+    mirror: Mirror = False,
 ) -> None:
     """Write the liver and tumours of a CT as a label map, with a report."""
     job = Job(

@@ -77,6 +77,10 @@ class RunRecord:
         Precision and layout of the computation.
     memory : str
         What the run needed by the plan made before it, and what was free.
+    asked_look : {'liver', 'body', 'everywhere'}
+        Where the user wanted it to look; `look` may be more than that.
+    mirror : bool
+        Whether the user wanted mirror images averaged.
     """
 
     model: str
@@ -90,6 +94,8 @@ class RunRecord:
     margin_mm: float = 0.0
     recipe: str = "float32"
     memory: str = ""
+    asked_look: Look = "liver"
+    mirror: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -131,6 +131,11 @@ def _cuda_count(torch: ModuleType) -> int:
 
 def _cuda(torch: ModuleType, index: int) -> Device:
     free, total = torch.cuda.mem_get_info(index)
+    held = torch.cuda.memory_reserved(index)
+    allowed = int(torch.cuda.get_per_process_memory_fraction(index) * total)
+    # What torch holds and does not use, such as an earlier run's, is ours to take.
+    idle = held - torch.cuda.memory_allocated(index)
+    free = max(min(free, allowed - held), 0) + idle
     title = torch.cuda.get_device_name(index)
     return Device(f"cuda:{index}", title, int(free), int(total))
 

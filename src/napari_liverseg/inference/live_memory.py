@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import weakref
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
-    from napari_liverseg.models.contract import Shape
+    from collections.abc import Sequence
+
+    from napari_liverseg.models.contract import Model, Shape
 
 FEATURES_UNKNOWN = 100
 """Maps of a window's size that a network holds which torch cannot follow: a U-Net
@@ -19,6 +23,32 @@ of 32 features keeps about as many."""
 
 WORKSPACE = 1.3
 """Convolutions need some memory beside their inputs and outputs."""
+
+
+@dataclass(frozen=True)
+class NetworkBytes:
+    """What the networks of a model hold in memory.
+
+    Parameters
+    ----------
+    weights : int
+        Of all folds.
+    window : int
+        At the worst moment of one window, its logits included.
+    """
+
+    weights: int
+    window: int
+
+
+def network_bytes(networks: Sequence[torch.nn.Module], model: Model) -> NetworkBytes:
+    """Return what the networks of a model hold; folds run one after the other."""
+    patch = model.windows.patch
+    logits = torch.float32.itemsize * model.output.channels * math.prod(patch)
+    return NetworkBytes(
+        weights=sum(p.nbytes for network in networks for p in network.parameters()),
+        window=window_bytes(networks[0], patch) + 2 * logits,
+    )
 
 
 def window_bytes(network: torch.nn.Module, patch: Shape) -> int:

@@ -33,9 +33,6 @@ a coarse model misses at an outline, on each side."""
 LEAST_LIVER_ML = 300.0
 """A coarse pass that finds less has not found a liver: half of a small child's."""
 
-COARSE_MM = 2.0
-"""A model whose every spacing is at least this needs no coarse pass before it."""
-
 
 def body_mask(volume: CTVolume, is_cancelled: IsCancelled) -> Mask:
     """Return the patient with a rim of air, on a coarse grid over the whole CT."""

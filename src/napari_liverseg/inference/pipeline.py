@@ -13,6 +13,7 @@ from napari_liverseg.inference.fallback import first_that_fits
 from napari_liverseg.inference.finished_slices import publisher
 from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.joining import FirstStage, join
+from napari_liverseg.inference.live_memory import network_bytes
 from napari_liverseg.inference.look import (
     LEAST_LIVER_ML,
     LIVER_MARGIN_MM,
@@ -168,7 +169,7 @@ def _plan(
     """Return the plan of a run once it was told; refuse what cannot fit."""
     plan = make_plan(
         predictor.model,
-        predictor.networks,
+        network_bytes(predictor.networks, predictor.model),
         predictor.fresh_device(),
         sweep.shape,
         sweep.count,

@@ -11,13 +11,11 @@ import torch
 
 from napari_liverseg.core.errors import DeviceError
 from napari_liverseg.inference.groups import Groups
-from napari_liverseg.inference.live_memory import window_bytes
 from napari_liverseg.inference.windows import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari_liverseg.inference.devices import Device
+    from napari_liverseg.inference.live_memory import NetworkBytes
     from napari_liverseg.models.contract import Model, Shape, Windows
 
 FLOAT, HALF = 4, 2
@@ -92,11 +90,11 @@ class Plan:
 
     def __str__(self) -> str:
         """Say what is needed and what is free."""
-        text = f"needs {_gb(self.ram_bytes)}, {_gb(self.free_ram_bytes)} free"
-        if self.device != "cpu":
-            gpu = f"{_gb(self.device_bytes)}, {_gb(self.free_device_bytes)} free"
-            text = f"needs {gpu} on {self.device}, and in main memory {text[6:]}"
-        return text
+        main = _of(self.ram_bytes, self.free_ram_bytes)
+        if self.device == "cpu":
+            return f"needs {main}"
+        gpu = _of(self.device_bytes, self.free_device_bytes)
+        return f"needs {gpu} on {self.device}, and in main memory {main}"
 
     @property
     def sentence(self) -> str:
@@ -109,7 +107,7 @@ class Plan:
 
 def make_plan(  # noqa: PLR0913 - each is one fact of the run
     model: Model,
-    networks: Sequence[torch.nn.Module],
+    networks: NetworkBytes,
     device: Device,
     image: Shape,
     windows: int,
@@ -121,7 +119,7 @@ def make_plan(  # noqa: PLR0913 - each is one fact of the run
     Parameters
     ----------
     model : Model
-    networks : sequence of Module
+    networks : NetworkBytes
     device : Device
         With the memory that is free on it now.
     image : tuple of int
@@ -137,9 +135,7 @@ def make_plan(  # noqa: PLR0913 - each is one fact of the run
     dtype = torch.float32 if kept * FLOAT <= MOST_FLOAT_LOGITS else torch.half
     size = FLOAT if dtype == torch.float32 else HALF
     sums = kept * size + _row_bytes(model.windows, groups.channels, image)
-    weights = sum(p.nbytes for network in networks for p in network.parameters())
-    window = window_bytes(networks[0], model.windows.patch)
-    window += FLOAT * groups.channels * math.prod(model.windows.patch) * 2
+    weights, window = networks.weights, networks.window
     # The image, the probability that finds the box, and three bytes a voxel of it.
     ram = 2 * FLOAT * voxels + 3 * int(LIVER_SHARE * volume_voxels) + OVERHEAD
     free_ram = int(psutil.virtual_memory().available)
@@ -193,5 +189,10 @@ def _halves(batch: int) -> list[int]:
     return halves
 
 
-def _gb(size: int) -> str:
+def _of(needed: int, free: int) -> str:
+    return f"{gigabytes(needed)}, {gigabytes(free)} free"
+
+
+def gigabytes(size: int) -> str:
+    """Return bytes in the words of a plan."""
     return f"{size / 1e9:.1f} GB"

@@ -15,8 +15,8 @@ from napari_liverseg.core.progress import (
 )
 from napari_liverseg.inference.devices import resolve
 from napari_liverseg.inference.doubts import doubts
+from napari_liverseg.inference.finder import finder_of
 from napari_liverseg.inference.options import Listener, RunOptions
-from napari_liverseg.models.store import coarse_model
 from napari_liverseg.models.two_stage import TwoStage
 
 if TYPE_CHECKING:
@@ -64,15 +64,8 @@ class Predictor:
 
         None where no such pass pays.
         """
-        from napari_liverseg.inference.look import COARSE_MM
-
-        if self.stages is not None:
-            return Predictor(self.stages.finder, self.device.name)
-        spacing = self.model.input.spacing_mm
-        if spacing is not None and min(spacing) >= COARSE_MM:
-            return None
-        coarse = coarse_model()
-        return None if coarse is None else Predictor(coarse, self.device.name)
+        finder = finder_of(self.model)
+        return None if finder is None else Predictor(finder, self.device.name)
 
     def predict(
         self,
@@ -111,11 +104,12 @@ class Predictor:
         from napari_liverseg.inference.pipeline import run_pipeline
 
         started = time.perf_counter()
+        options = options or RunOptions()
         on_progress(0, 1, "Resampling the CT for the model")
         found = run_pipeline(
             self,
             volume,
-            options or RunOptions(),
+            options,
             never_back(on_progress),
             is_cancelled,
             listener or Listener(),
@@ -133,6 +127,8 @@ class Predictor:
             margin_mm=found.margin_mm,
             recipe=found.recipe,
             memory=str(found.plan),
+            asked_look=options.look,
+            mirror=options.mirror,
         )
         probabilities = Probabilities(
             liver=belief.liver,

@@ -20,7 +20,11 @@ from napari_liverseg.inference.nnunet_resampling import (
     spline_operator,
 )
 from napari_liverseg.inference.normalisation import normalise_as
-from napari_liverseg.inference.preprocessing import axis_operator, to_model_grid
+from napari_liverseg.inference.preprocessing import (
+    axis_operator,
+    model_shape,
+    to_model_grid,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,6 +165,25 @@ def prepare(
         _way_back(turn, spacing, wanted),
     )
     return Prepared(grid.image, frame)
+
+
+def largest_image(volume: CTVolume, wanted: Input) -> Shape:
+    """Return the most voxels that `prepare` can make of a CT, along network axes.
+
+    That is the whole grid; which part of it holds the patient, or is not 0, is
+    found only by looking.
+
+    Parameters
+    ----------
+    volume : CTVolume
+        Its voxels are not looked at.
+    wanted : Input
+    """
+    turn = _turn(volume, wanted)
+    z, y, x = (volume.hu.shape[axis] for axis in turn.axes)
+    spacing = turn.along_network(volume.geometry.spacing_mm)
+    make = nnunet_shape if wanted.resampling == "nnunet" else model_shape
+    return make((z, y, x), spacing, wanted.spacing_mm or spacing)
 
 
 def _way_back(turn: _Turn, spacing_mm: Triple, wanted: Input) -> tuple[Way, Way, Way]:

@@ -75,6 +75,11 @@ def entries() -> dict[str, str]:
     return {**known, ASK: "Cluster…"}
 
 
+def is_here(device: str | None) -> bool:
+    """Whether an entry of the list of devices is a device of this computer."""
+    return device is not None and device != ASK and not is_address(device)
+
+
 def title_of(address: str) -> str:
     """Return what the list calls a cluster."""
     return f"Cluster {address}"

@@ -64,7 +64,14 @@ class Job(WorkerBase):
 
 
 class JobSlot(QObject):
-    """Room for one job: a new one supersedes the old, whose result is dropped."""
+    """Room for one job: a new one supersedes the old, whose result is dropped.
+
+    Parameters
+    ----------
+    title : str
+        Of the bar in napari's activity list; without one there is no bar.
+    parent : QObject or None
+    """
 
     started = Signal()
     progressed = Signal(int, int, str)
@@ -73,7 +80,7 @@ class JobSlot(QObject):
     stopped = Signal()
     ended = Signal()
 
-    def __init__(self, title: str, parent: QObject | None = None) -> None:
+    def __init__(self, title: str = "", parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._title = title
         self._job: Any = None
@@ -90,7 +97,7 @@ class JobSlot(QObject):
             work,
             _worker_class=Job,
             _start_thread=False,
-            _progress={"desc": self._title, "total": 100},
+            _progress={"desc": self._title, "total": 100} if self._title else False,
             _ignore_errors=True,
         )
         self._job = job
@@ -116,8 +123,9 @@ class JobSlot(QObject):
     def _on_progress(self, job: Any, done: int, total: int, text: str) -> None:
         if job is not self._job:
             return
-        bar = job.pbar
-        bar.update(max(100 * done // max(total, 1) - bar.n, 0))
+        if self._title:
+            bar = job.pbar
+            bar.update(max(100 * done // max(total, 1) - bar.n, 0))
         self.progressed.emit(done, total, text)
 
     def _on_end(self, job: Any, signal: Any, value: Any) -> None:

@@ -18,6 +18,7 @@ from napari_liverseg.ui.button import allow, primary_button, wrapped
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.line import Line
 from napari_liverseg.ui.message import Message
+from napari_liverseg.ui.plan_line import PlanLine, Question
 from napari_liverseg.ui.progress_row import ProgressRow
 from napari_liverseg.ui.run_options import RunOptionsBox
 from napari_liverseg.ui.section import Section
@@ -50,6 +51,7 @@ class SegmentSection(Section):
         self.slot.stopped.connect(self._on_stopped)
         self.slot.started.connect(self.refresh)
         self.slot.ended.connect(self.refresh)
+        self.slot.ended.connect(self._ask_plan)
         self.model = QComboBox()
         self.model.setAccessibleName("Model")
         self.model.setSizeAdjustPolicy(
@@ -60,11 +62,13 @@ class SegmentSection(Section):
         self.device = QComboBox()
         self.device.setAccessibleName("Device")
         self.device.setToolTip("Where to compute; Automatic takes the fastest")
+        self.device.currentIndexChanged.connect(self._ask_plan)
         cluster_device.ClusterDevice(self.device, self.messages)
         self.run = primary_button("Segment", "", self.segment)
         self.progress = ProgressRow(self.slot, stops=True)
         self.options = RunOptionsBox()
-        self.plan = Line()
+        self.options.look.currentIndexChanged.connect(self._ask_plan)
+        self.plan = PlanLine()
         self._news = RunNews(self)
         self._news.planned.connect(self._on_plan)
         self._news.found.connect(self._on_partial)
@@ -101,6 +105,7 @@ class SegmentSection(Section):
         self._volume, self._title = volume, spec.title
         self.messages.clear_all()
         self.result.clear()
+        self.plan.give_way()
         self._run += 1
         ask = Request(
             spec,
@@ -133,6 +138,7 @@ class SegmentSection(Section):
     def close_down(self) -> None:
         """Stop a run and take no notice of its end."""
         self.slot.drop()
+        self.plan.stop()
 
     def refresh(self) -> None:
         """Allow what is possible now, and say why the rest is not."""
@@ -151,12 +157,23 @@ class SegmentSection(Section):
             self.result.clear()
             self.set_status("")
             self.messages.clear_all()
-            self.plan.clear()
         self.refresh()
+        self._ask_plan()
+
+    def _ask_plan(self) -> None:
+        """Have the run that is set up looked at; one on a cluster is planned there."""
+        if self.slot.running:
+            return
+        volume, spec = self._session.volume, self.spec
+        device, look = self.device.currentData(), self.options.look.currentData()
+        question = None
+        if volume is not None and spec is not None and cluster_device.is_here(device):
+            question = Question(spec, device, volume, look)
+        self.plan.ask(question)
 
     def _on_plan(self, run: int, text: str) -> None:
         if run == self._run and self.slot.running:
-            self.plan.setText(text)
+            self.plan.tell(text)
 
     def _on_partial(self, run: int, labels: Any, box: Any) -> None:
         is_ours = run == self._run and self._volume is self._session.volume
@@ -169,6 +186,7 @@ class SegmentSection(Section):
         self.options.fit(spec)
         for widget in (self.model, self.card):
             widget.setToolTip(wrapped(spec.card) if spec else "")
+        self._ask_plan()
 
     def _on_done(self, probabilities: Probabilities) -> None:
         self._fill_devices()

@@ -1,0 +1,198 @@
+"""W1, W2: time of a 128^3 window, ours and eager PyTorch's, beside a matrix product.
+
+A network's floating-point operations over the rate of a bfloat16 product of large
+matrices is the least that a window could take; each side is told as a share of it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.engine import least_dice
+from benchmarks.nnunet_model import FEATURES, write_model
+from benchmarks.ratio import REPEATS, Row, interleave, seconds
+from napari_liverseg.inference.groups import Groups
+from napari_liverseg.inference.live_memory import network_bytes
+from napari_liverseg.inference.plan import make_plan
+from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.inference.prepare import prepare
+from napari_liverseg.inference.recipe import choose_recipe
+from napari_liverseg.inference.runner import Runner
+from napari_liverseg.inference.windows import Sweep
+from napari_liverseg.models.contract import Input
+from napari_liverseg.models.nnunet_folder import read_nnunet
+from napari_liverseg.models.store import find_model
+from napari_liverseg.synthesis.phantom import make_phantom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.setting import Setting
+    from napari_liverseg.models.contract import Model
+
+    Network = Callable[[torch.Tensor], torch.Tensor]
+
+PATCH, TINY_PATCH = (128, 128, 128), (32, 32, 32)
+TINY_FEATURES = (4, 8, 8)
+SPACING_MM = (1.5, 1.5, 1.5)
+SHAPE, SHAPE_MM = (128, 144, 176), (2.5, 2.5, 2.5)
+TINY_SHAPE, TINY_SHAPE_MM = (32, 36, 44), (10.0, 10.0, 10.0)
+
+MATRIX, TINY_MATRIX = 8192, 128
+"""Rows and columns; such a product keeps every unit of a GPU busy."""
+
+CALLS = 10
+"""Products, or batches, that are timed together: starting them must not count."""
+
+
+def monai(setting: Setting) -> list[Row]:
+    """Return W1, the network of the starter's first stage."""
+    model = find_model("starter-3mm")
+    patch = setting.pick(PATCH, TINY_PATCH)
+    cut = model.model_copy(update={"patch": patch}).in_folder(model.folder)
+    return _rows("W1", "MONAI UNet 16..256", cut, setting)
+
+
+def nnunet(setting: Setting) -> list[Row]:
+    """Return W2, an nnU-Net of full size with random weights."""
+    patch = setting.pick(PATCH, TINY_PATCH)
+    features = setting.pick(FEATURES, TINY_FEATURES)
+    with tempfile.TemporaryDirectory() as home:
+        folder = write_model(Path(home), patch, SPACING_MM, features)
+        return _rows("W2", "nnU-Net 32..320", read_nnunet(folder), setting)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way of running a network."""
+
+    name: str
+    network: Network
+
+
+def _rows(name: str, what: str, model: Model, setting: Setting) -> list[Row]:
+    """Return ours against eager, in both precisions, and compiled, as a graph on CUDA.
+
+    The product compiles for long runs alone; the last row says what that brings.
+    """
+    predictor = Predictor(model, setting.device)
+    volume = make_phantom(
+        4242, setting.pick(SHAPE, TINY_SHAPE), setting.pick(SHAPE_MM, TINY_SHAPE_MM)
+    ).volume
+    whole = Input(None, model.input.normalisation, crop="none")
+    image = prepare(volume, whole).image
+    sweep = Sweep(image, model.windows, Groups(model.output))
+    plan = make_plan(
+        model, network_bytes(predictor.networks, model), predictor.fresh_device(),
+        sweep.shape, sweep.count, 1, volume.hu.size,
+    )  # fmt: skip
+    recipe = choose_recipe(predictor, sweep.middle_window(), plan, lambda: False)
+    compiled = replace(recipe, is_compiled=True)
+    ours, graph = (
+        Side(f"ours ({r})", Runner(predictor.networks, recipe=r).to(setting.device))
+        for r in (recipe, compiled)
+    )
+    plain = model.load_networks()[0].to(setting.device)
+    eager = Side("eager, float32", plain)
+    half = Side("eager, bfloat16 autocast", _in_bf16(plain, setting.device))
+    patch = tuple(model.windows.patch)
+    windows = sweep.middle_window().expand(plan.batch, 1, *patch).contiguous()
+    bench = Bench(what, windows.to(setting.device), plain, setting)
+    return [
+        bench.row(f"{name}{letter}", *sides)
+        for letter, sides in zip(
+            "abc", ((ours, eager), (ours, half), (graph, eager)), strict=True
+        )
+    ]
+
+
+def _in_bf16(network: Network, device: str) -> Network:
+    def run(windows: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            return network(windows)
+
+    return run
+
+
+class Bench:
+    """Windows on a device, and what a network would take at a matrix product's rate.
+
+    Parameters
+    ----------
+    what : str
+        What the table calls the network.
+    windows : Tensor, float32, shape (n, 1, z, y, x)
+    plain : Module
+        The network in eager float32: the truth for every side.
+    setting : Setting
+    """
+
+    def __init__(
+        self, what: str, windows: torch.Tensor, plain: torch.nn.Module, setting: Setting
+    ) -> None:
+        self._what, self._windows, self._setting = what, windows, setting
+        self._truth = plain(windows).argmax(1)
+        with FlopCounterMode(display=False) as counter:
+            plain(windows[:1])
+        self._flop = counter.get_total_flops()
+        self._flop_s = product_flop_s(setting)
+
+    def row(self, name: str, ours: Side, theirs: Side) -> Row:
+        """Return the row of two sides."""
+        calls, setting = self._setting.repeats(CALLS), self._setting
+        repeats = setting.repeats(REPEATS)
+
+        def run(side: Side) -> None:
+            for _ in range(calls):
+                side.network(self._windows)
+
+        dice = least_dice(ours.network(self._windows).argmax(1), self._truth)
+        pairs = interleave(
+            lambda: run(ours), lambda: run(theirs), repeats, setting.device
+        )
+        windows = calls * len(self._windows)
+        ms, theirs_ms = (
+            1000 * statistics.median(times) / windows
+            for times in (pairs.ours, pairs.theirs)
+        )
+        least_ms = 1000 * self._flop / self._flop_s
+        more = {
+            "batch": len(self._windows),
+            "gflop_a_window": self._flop / 1e9,
+            "product_tflop_s": self._flop_s / 1e12,
+            "ms_a_window": ms,
+            "their_ms_a_window": theirs_ms,
+            "share_of_product": least_ms / ms,
+            "their_share_of_product": least_ms / theirs_ms,
+        }
+        gate = (
+            f"Dice {dice:.5f} with eager float32; {ms:.2f} ms a window, "
+            f"{100 * least_ms / ms:.0f} % of a bf16 matrix product's rate"
+        )
+        return Row(
+            name, f"{self._what}, 128^3 window, {ours.name}", theirs.name, ">= 1.0x",
+            *pairs.faster(), gate, dice >= 0.999, repeats, more,
+        )  # fmt: skip
+
+
+def product_flop_s(setting: Setting) -> float:
+    """Return the operations a second of a bfloat16 product of large matrices."""
+    n = setting.pick(MATRIX, TINY_MATRIX)
+    a, b = (
+        torch.randn(n, n, device=setting.device, dtype=torch.bfloat16) for _ in "ab"
+    )
+
+    def products() -> None:
+        for _ in range(CALLS):
+            torch.matmul(a, b)
+
+    products()  # the first chooses a kernel
+    times = [seconds(products, setting.device) for _ in range(REPEATS)]
+    return CALLS * 2 * n**3 / statistics.median(times)
