@@ -1,6 +1,7 @@
 # The README's commands. Needs Python 3.11 or newer, make and the package registries.
 PYTHON ?= python3
 VENV   ?= .venv
+TEST_JOBS ?= 2
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # On Linux without a screen, a virtual one.
@@ -15,8 +16,9 @@ demo: $(READY) ## segment the sample case through the real plugin
 run: $(READY) ## open the viewer
 	$(BIN)/napari-liverseg view
 
+# Two processes, each with one thread: less waiting than one process with two.
 test: lint ## everything that CI runs
-	NAPARI_STRICT_QT=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 NAPARI_STRICT_QT=1 $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 test-slow: $(READY) ## minutes of work that `make test` leaves out
 	NAPARI_STRICT_QT=1 $(BIN)/python -m pytest -m slow
