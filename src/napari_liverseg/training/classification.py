@@ -29,6 +29,7 @@ from napari_liverseg.models.classifier_spec import (
     ResNetSpec,
     classifiers_folder,
 )
+from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import Figure, ModelSpec
 from napari_liverseg.models.store import find_model
 from napari_liverseg.training.card import NOT_CLINICAL
@@ -165,7 +166,7 @@ def _own_model(name: str) -> ModelSpec:
     if not isinstance(model, ModelSpec):
         found = f"The model '{model.name}' is no network of this program's own kind."
         raise ModelError(found, "Name one that this program trained, or a resnet.")
-    if model.network.type != "monai.UNet":
+    if isinstance(model.network, ResUNetSpec):
         found = f"The model '{model.name}' has another encoder than a plain U-Net's."
         raise ModelError(found, "Name the model of a plain U-Net, or a resnet.")
     return model
