@@ -146,9 +146,9 @@ def test_both_stages_learn_from_the_same_patches_and_neither_through_the_other()
         network = build_network(recipe.network)
     loss, (windows, labels) = make_loss(recipe, recipe.network), spots()
     alone = make_loss(recipe, changed(recipe, network=TINY_NET).network)
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     losses = []
-    for _ in range(20):
+    for _ in range(12):
         given = network(windows)
         assert given.shape == (8, 4, 1, 32, 32)
         both = loss(given, labels)
@@ -162,7 +162,7 @@ def test_both_stages_learn_from_the_same_patches_and_neither_through_the_other()
         both.backward()
         optimiser.step()
     assert losses[-1][0] < losses[0][0]
-    assert losses[-1][1] < 0.5 * losses[0][1]
+    assert losses[-1][1] < 0.7 * losses[0][1]
     network.zero_grad()
     gate_loss(network(windows)[:, 3, :, 0, 0], labels).backward()
     assert all(
@@ -356,6 +356,7 @@ def test_the_bundled_recipe_has_two_networks_of_the_same_layers():
 @pytest.mark.slow
 def test_the_bundled_recipe_trains(data, tmp_path):
     recipe = read_recipe("two-stage").model_dump()
-    few = {"folds": 1, "epochs": 1, "steps_per_epoch": 2, "batch": 2}
+    few = {"folds": 1, "epochs": 1, "steps_per_epoch": 2, "batch": 2, "overlap": 0.0}
+    few["network"] = {**recipe["network"], "width": 0.25, "gate_width": 0.25}
     result = run(data, tmp_path / "out", **{**recipe, **few})
     assert find_model(result.name).network.gate_depth == 34
