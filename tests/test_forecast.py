@@ -1,5 +1,7 @@
 """The memory told before a run: what the run's own plan says never contradicts it."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -141,3 +143,38 @@ def test_a_gpu_and_main_memory_are_both_told():
     assert told.fits == "no"
     assert told.sentence.endswith("Choose the device 'cpu'.")
     assert "at least 7.0 GB of memory on cuda:0" in told.sentence
+
+
+TWO_AT_ONCE = """
+import sys, threading
+from pathlib import Path
+from napari_liverseg.inference.loading import is_loaded, load_engine
+from napari_liverseg.models.store import find_model
+failures = []
+
+def work(name):
+    try:
+        load_engine()
+        if name == "forecast":
+            from napari_liverseg.inference.forecast import forecast
+        else:
+            from napari_liverseg.inference.predictor import Predictor
+            Predictor(find_model("starter"), "cpu")
+    except BaseException as error:
+        failures.append(repr(error))
+
+assert not is_loaded()
+threads = [threading.Thread(target=work, args=[n]) for n in ("forecast", "run")]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert is_loaded()
+sys.exit("; ".join(failures) or 0)
+"""
+
+
+def test_a_forecast_and_a_run_may_load_the_engine_at_the_same_time():
+    # A process of its own: here PyTorch has long been loaded.
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_AT_ONCE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

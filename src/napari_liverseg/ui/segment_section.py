@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout
 
 from napari_liverseg.batch.address import is_address
+from napari_liverseg.inference.loading import is_loaded, load_engine
 from napari_liverseg.inference.options import Listener
 from napari_liverseg.models.store import list_models
 from napari_liverseg.ui import cluster_device, figures
@@ -221,9 +222,9 @@ class SegmentSection(Section):
         """
         chosen = self.device.currentData()
         devices = {"auto": AUTO, "cpu": "Processor (cpu)"}
-        if "torch" not in sys.modules:
+        if not is_loaded():
             devices.update(APPLE if sys.platform == "darwin" else NVIDIA)
-        if "torch" in sys.modules:
+        else:
             from napari_liverseg.inference.devices import available_devices
 
             found = [d for d in available_devices() if d.kind != "cpu"]
@@ -278,6 +279,7 @@ def predict(
             ask.options,
         )
     on_progress(0, 1, "Preparing the model")
+    load_engine()
     from napari_liverseg.inference.predictor import Predictor
 
     predictor = Predictor(ask.model, ask.device)
