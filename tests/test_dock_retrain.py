@@ -1,10 +1,14 @@
 """From a correction to a new model, in a real window and a real process."""
 
+import subprocess
+import sys
+
 import pytest
 import SimpleITK as sitk
 from qtpy.QtCore import Qt
 
 from dock_case import open_with_model, segment
+from napari_liverseg.core.errors import ModelError
 from napari_liverseg.io.grid import to_image
 from napari_liverseg.models.store import find_model, list_models, user_folder
 from napari_liverseg.models.two_stage import TwoStage
@@ -134,6 +138,36 @@ def test_cancel_ends_the_process_and_makes_no_model(make_dock, qtbot, tmp_path):
     assert "No model was made" in message.text
     assert sorted(path.name for path in user_folder().iterdir()) == before
     assert dock.retrain.train.isEnabled()
+
+
+LOSES_THE_FIRST = """
+import signal, time
+def lose(*_):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, lose)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_training_that_does_not_hear_the_first_signal_is_asked_again(monkeypatch):
+    monkeypatch.setattr(own_process, "AGAIN_S", 0.5)
+    command = [sys.executable, "-c", LOSES_THE_FIRST]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        own_process._stop(process)
+        assert process.poll() is not None
+
+
+def test_a_model_that_was_made_before_the_stop_is_told(tmp_path, monkeypatch):
+    (tmp_path / "result.json").write_text('{"name": "quick-1", "sha256": "0"}')
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(own_process, "_command", lambda *_: sleep)
+    wish = Retraining(tmp_path, "starter-3mm")
+    with pytest.raises(ModelError, match="it made 'quick-1'"):
+        own_process.retrain(wish, tmp_path, lambda *_: None, lambda: True)
 
 
 def test_what_the_training_refuses_is_told_in_its_words(make_dock, qtbot, tmp_path):

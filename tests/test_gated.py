@@ -18,7 +18,7 @@ from napari_liverseg.models.network import build_network, load_network, save_mod
 from napari_liverseg.models.spec import read_spec
 from napari_liverseg.models.store import find_model
 from napari_liverseg.training import segmentation
-from napari_liverseg.training.card import draft, start_of
+from napari_liverseg.training.card import draft
 from napari_liverseg.training.caseload import check_cases
 from napari_liverseg.training.compute import Place
 from napari_liverseg.training.folds import Folds
@@ -31,6 +31,7 @@ from napari_liverseg.training.planar_recipe import PlanarRecipe
 from napari_liverseg.training.prepared_case import Reading
 from napari_liverseg.training.pretrained import pretrained
 from napari_liverseg.training.recipe import changed, read_recipe
+from napari_liverseg.training.start import start_of
 from napari_liverseg.training.train import train
 from test_resnet_unet import TINY_NET
 from test_unet2d import TINY2D

@@ -44,7 +44,7 @@ from napari_liverseg.training.classifier_fit import (
 from napari_liverseg.training.classifier_recipe import OwnEncoder
 from napari_liverseg.training.classifier_report import write_classifier_report
 from napari_liverseg.training.curves import CURVES_FILE
-from napari_liverseg.training.order import Trained, open_run
+from napari_liverseg.training.order import RESULT_FILE, Trained, open_run
 from napari_liverseg.training.picture_set import check_pictures
 from napari_liverseg.training.picture_split import SPLIT_FILE, keep_split
 from napari_liverseg.training.verdict import Answers, Verdict, judge
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
 LIKELY_POSITIVE = "tumour"
 PACKAGES = ("napari-liverseg", "torch", "monai")
-RESULT_FILE = "result.json"
 
 
 def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:

@@ -24,6 +24,9 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 CACHE = "cache"
 RECIPE_FILE = "recipe.yaml"
 REPORT_FILE = "report.html"
+RESULT_FILE = "result.json"
+"""Names the model once it is listed; the last thing that a training writes."""
+
 MEASURES_FILE = "held_out.json"
 """Of a fold's held-out cases, in its folder."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import CancelledError, ModelError
-from napari_liverseg.training.order import MEASURES_FILE, START_FOLDER
+from napari_liverseg.training.order import MEASURES_FILE, RESULT_FILE, START_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
 
 WAIT_S = 0.2
+AGAIN_S = 15.0
+"""After which a training that was asked to stop is asked again: while Python starts, a
+signal may be lost. A second one that is heard ends it at once."""
+
 SAVING_S = 120.0
 """How long a training that was asked to stop may take to save."""
 
@@ -78,7 +82,8 @@ def retrain(
     CancelledError
         Once the user asked to stop.
     ModelError
-        When the training ends with an error, in its own words.
+        When the training ends with an error, in its own words, or was over before
+        it could be stopped.
     """
     started = time.monotonic()
     last, said = "Preparing the cases", []
@@ -86,7 +91,7 @@ def retrain(
         while True:
             if is_cancelled():
                 _stop(process)
-                raise CancelledError
+                raise _too_late(out) if is_finished(out) else CancelledError
             with contextlib.suppress(queue.Empty):
                 line = lines.get(timeout=WAIT_S)
                 if line is None:  # it has said all
@@ -101,6 +106,11 @@ def retrain(
     return read_comparison(out)
 
 
+def is_finished(out: Path) -> bool:
+    """Whether a training has left its model."""
+    return (out / RESULT_FILE).is_file()
+
+
 def read_comparison(out: Path) -> dict[str, Any]:
     """Return a training's result, with the measures of held-out cases, new and old.
 
@@ -110,7 +120,7 @@ def read_comparison(out: Path) -> dict[str, Any]:
         ``name`` and ``sha256`` of the new model, and ``held_out`` and
         ``start_held_out``, the fields of `CaseResult` for each case.
     """
-    content: dict[str, Any] = json.loads((out / "result.json").read_text("utf-8"))
+    content: dict[str, Any] = json.loads((out / RESULT_FILE).read_text("utf-8"))
     folds = sorted(path for path in out.glob("fold_*") if path.is_dir())
     for key, part in (("held_out", ""), ("start_held_out", START_FOLDER)):
         files = (fold / part / MEASURES_FILE for fold in folds)
@@ -171,9 +181,17 @@ def _stop(process: subprocess.Popen[str]) -> None:
     ask = signal.SIGINT
     if sys.platform == "win32":
         ask = signal.CTRL_BREAK_EVENT
-    process.send_signal(ask)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(SAVING_S)
+    for patience in (AGAIN_S, SAVING_S):
+        process.send_signal(ask)  # does nothing once it has ended
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+def _too_late(out: Path) -> ModelError:
+    name = read_comparison(out)["name"]
+    found = f"The training was over before it could be stopped: it made '{name}'."
+    return ModelError(found, "Look at the report before you use it, or remove it.")
 
 
 def _failed(said: list[str]) -> ModelError:

@@ -15,7 +15,7 @@ from napari_liverseg.models.store import list_models, user_folder
 from napari_liverseg.models.two_stage import TwoStage
 from napari_liverseg.models.two_stage_folder import save_two_stage
 from napari_liverseg.training.folds import FOLDS_FILE, read_folds
-from napari_liverseg.training.order import Order, Trained
+from napari_liverseg.training.order import RESULT_FILE, Order, Trained
 from napari_liverseg.training.report import write_report
 from napari_liverseg.training.start import as_run
 from napari_liverseg.training.whole_file import write_text
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_liverseg.training.start import Start
-
-RESULT_FILE = "result.json"
 
 
 def assemble(order: Order, card: ModelSpec, folds: int, start: Start | None) -> Trained:
