@@ -1,4 +1,4 @@
-"""The one door through which threads load PyTorch and MONAI.
+"""The one door through which threads load PyTorch, MONAI and what networks need.
 
 Their modules import each other in circles: two threads that load them at the same
 time wait for each other, and Python ends that with an error.
@@ -9,6 +9,11 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PARTS = (
     "napari_liverseg.models.network",
@@ -19,11 +24,16 @@ PARTS = (
 _DOOR = threading.Lock()
 
 
-def load_engine() -> None:
-    """Load what segments, once; wait where another thread does that just now."""
+@contextmanager
+def loading() -> Iterator[None]:
+    """Load what segments, and whatever networks are built inside, one thread at a time.
+
+    Building a network loads more, such as another maker's package.
+    """
     with _DOOR:
         for part in PARTS:
             importlib.import_module(part)
+        yield
 
 
 def is_loaded() -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
-from napari_liverseg.inference.loading import load_engine
+from napari_liverseg.inference.loading import loading
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.line import Line
 from napari_liverseg.ui.message import EDGE
@@ -99,9 +99,9 @@ def look_ahead(
     question: Question, on_progress: OnProgress, is_cancelled: IsCancelled
 ) -> Forecast:
     """Return what a run would need; in a job, so that PyTorch loads in its thread."""
-    load_engine()
-    from napari_liverseg.inference.devices import resolve
-    from napari_liverseg.inference.forecast import forecast
+    with loading():
+        from napari_liverseg.inference.devices import resolve
+        from napari_liverseg.inference.forecast import forecast
 
-    device = resolve(question.device)
-    return forecast(question.model, question.volume, device, question.look)
+        device = resolve(question.device)
+        return forecast(question.model, question.volume, device, question.look)

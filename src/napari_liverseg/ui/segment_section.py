@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout
 
 from napari_liverseg.batch.address import is_address
-from napari_liverseg.inference.loading import is_loaded, load_engine
+from napari_liverseg.inference.loading import is_loaded, loading
 from napari_liverseg.inference.options import Listener
 from napari_liverseg.models.store import list_models
 from napari_liverseg.ui import cluster_device, figures
@@ -279,10 +279,10 @@ def predict(
             ask.options,
         )
     on_progress(0, 1, "Preparing the model")
-    load_engine()
-    from napari_liverseg.inference.predictor import Predictor
+    with loading():
+        from napari_liverseg.inference.predictor import Predictor
 
-    predictor = Predictor(ask.model, ask.device)
+        predictor = Predictor(ask.model, ask.device)
     return predictor.predict(
         ask.volume, on_progress, is_cancelled, ask.options, ask.listener
     )
