@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_liverseg.cli import main
-from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.errors import CaseError, ModelError
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
 from napari_liverseg.synthesis.sample import PatchGrid, _draw_centre
@@ -67,6 +67,13 @@ def test_public_anatomies_are_drawn_when_a_folder_is_given(monkeypatch, tmp_path
     assert {"scan", "atlas"} <= set(made)
 
 
+def test_a_folder_without_public_anatomies_is_refused_before_a_case_is_read(tmp_path):
+    (tmp_path / "atlas").mkdir()
+    (tmp_path / "atlas" / "names.ctbl").touch()
+    with pytest.raises(CaseError, match=r"lacks abdomen-3mm.ct\.nii\.gz.*labels\.nrrd"):
+        run_tiny(tmp_path, tmp_path / "out", drawn={"public": str(tmp_path)})
+
+
 def test_samples_from_inside_are_centred_in_the_liver():
     rng = np.random.default_rng(5)
     body = drawn_patches.phantom_body(rng, 9.0)
@@ -119,6 +126,26 @@ def test_the_recipes_of_the_starter_are_whole():
     assert detail.start == "starter-3mm"
     with pytest.raises(ModelError, match="drawn images show livers"):
         changed(finder, labels={"organ": ["pancreas"]})
+
+
+@pytest.mark.slow
+def test_the_recipes_of_the_starter_train_and_predict(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(drawn_patches, "PHANTOM_POOL", 2)
+    data = tmp_path / "set"
+    words = ["phantoms", "-o", data, "--count", "3", "--voxel-mm", "5"]
+    assert main([str(word) for word in words]) == 0
+    short = ["--set", "epochs=1", "--set", "steps_per_epoch=4", "--workers", "0"]
+    start = []
+    for recipe in ("liver3d", "liver3d-detail"):
+        words = ["train", recipe, "--data", data, "-o", tmp_path / recipe]
+        words += ["--device", "cpu", *short, *start]
+        assert main([str(word) for word in words]) == 0, capsys.readouterr().err
+        start = ["--from", tmp_path / recipe / "model"]
+    detail = read_spec(tmp_path / "liver3d-detail" / "model")
+    assert detail.spacing_mm == (1.5, 1.5, 1.5)
+    assert detail.post_processing.smallest_tumour_ml == 0.1
+    assert "75% of its images drawn" in detail.training_data
+    assert "liver Dice" in detail.card  # it predicted a case that it never saw
 
 
 def test_settings_of_a_command_line_change_a_recipe():

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from dicom_factory import write_series
 from napari_liverseg.cli.app import main
 from napari_liverseg.core.errors import (
+    CancelledError,
     CaseError,
     DeviceError,
     ExportError,
@@ -368,6 +369,16 @@ def test_labelled_cts_that_are_no_good_are_named_before_anything_is_cut(tmp_path
         label.write_bytes(b"no image")
     with pytest.raises(CaseError, match="2 of 4 cases cannot be trained on"):
         train_tiny(data, tmp_path / "out")
+
+
+def test_a_stop_is_heard_between_the_cases_that_are_cut(tmp_path):
+    data, out = make_set(tmp_path / "set"), tmp_path / "slices"
+    asked = iter([False, True])
+    with pytest.raises(CancelledError):
+        cut_slices(data, out, (-160, 240), lambda *_: None, lambda: next(asked))
+    assert len({path.name[:-9] for path in out.rglob("*.png")}) == 1
+    cut_slices(data, out, (-160, 240), lambda *_: None)
+    assert len({path.name[:-9] for path in out.rglob("*.png")}) == 4
 
 
 def test_a_patient_of_a_list_cannot_lead_out_of_the_folder(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,20 +11,21 @@ from urllib.parse import quote
 import numpy as np
 import SimpleITK as sitk
 
+from napari_liverseg.core.progress import never_cancelled
 from napari_liverseg.core.segmentation import TUMOUR
 from napari_liverseg.io.labelled_set import DATASET, find_labelled
 from napari_liverseg.training.caseload import check_each
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.prepared_case import Reading, open_labelled
 from napari_liverseg.training.segmentation_recipe import Names
-from napari_liverseg.training.whole_file import write_text, write_whole
+from napari_liverseg.training.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from napari_liverseg.core.progress import OnProgress
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.io.labelled_set import LabelledCase
 
 WITH, WITHOUT = "tumour", "none"
@@ -31,8 +33,6 @@ WITH, WITHOUT = "tumour", "none"
 
 LEAST_MM2 = 20.0
 """Slices with less tumour are neither: their label is a matter of voxels."""
-
-DONE = "slices.txt"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,11 @@ def has_label_maps(path: Path) -> bool:
 
 
 def cut_slices(
-    path: Path, folder: Path, window: tuple[float, float], on_progress: OnProgress
+    path: Path,
+    folder: Path,
+    window: tuple[float, float],
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled = never_cancelled,
 ) -> Path:
     """Write slices of labelled CTs that show liver as ``CLASS/PATIENT/CASE_z.png``.
 
@@ -62,10 +66,10 @@ def cut_slices(
     path : Path
         See `find_labelled`.
     folder : Path
-        Where they go; what was cut before is taken as it is.
+        Where they go; what an earlier call left there is removed.
     window : tuple of float
         HU that become black and white.
-    on_progress : callable
+    on_progress, is_cancelled : callable
 
     Returns
     -------
@@ -78,16 +82,16 @@ def cut_slices(
         In one report, when cases are no good.
     ExportError
         When the disk is full.
+    CancelledError
+        Once `is_cancelled` returns True.
     """
-    if (folder / DONE).is_file():
-        return folder
+    shutil.rmtree(folder, ignore_errors=True)
     labelled = find_labelled(path)
     known = tuple(sorted({*labelled.labels.values(), 0}))
     values = label_values(labelled.labels, Names())
     reading = Reading(values, known, (1.0, 1.0, 1.0))  # slices keep their own grid
     cut = partial(_cut, reading=reading, folder=folder, window=window)
-    made = check_each(labelled, cut, on_progress)
-    write_text(folder / DONE, f"{len(made)} CTs\n")
+    check_each(labelled, cut, on_progress, is_cancelled)
     return folder
 
 

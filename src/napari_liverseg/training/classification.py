@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_liverseg.core.errors import CaseError, DeviceError, ModelError
+from napari_liverseg.core.errors import (
+    CancelledError,
+    CaseError,
+    DeviceError,
+    ModelError,
+)
 from napari_liverseg.io.labelled_pictures import find_pictures
 from napari_liverseg.models.backbone import (
     ResNetBackbone,
@@ -88,11 +93,10 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         raise DeviceError(found, "Leave --devices and --fold out.")
     with ears.stop.by_signal():
         open_run(order, recipe, follows=False)
-        source = order.data
-        if has_label_maps(source):
-            place = order.cache / "slices"
-            source = cut_slices(source, place, recipe.hu_window, ears.on_progress)
-        data = find_pictures(source)
+        try:
+            data = find_pictures(_source(recipe, order, ears))
+        except CancelledError:
+            return Trained(None, "", order.report, was_stopped=True)
         positive = positive_class(recipe, data.classes)
         spec, network = _begin(recipe, data.classes, positive)
         pictures = _pictures(recipe, order, data, ears)
@@ -103,6 +107,19 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         if fit.was_stopped:
             return Trained(None, "", order.report, was_stopped=True)
         return _finish(order, spec, fit, data)
+
+
+def _source(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Path:
+    """Return where the pictures are; slices of labelled CTs are cut first."""
+    if not has_label_maps(order.data):
+        return order.data
+    return cut_slices(
+        order.data,
+        order.cache / "slices",
+        recipe.hu_window,
+        ears.on_progress,
+        lambda: ears.stop.is_asked,
+    )
 
 
 def positive_class(recipe: ClassifierRecipe, classes: tuple[str, ...]) -> str | None:

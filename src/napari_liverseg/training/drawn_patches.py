@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_liverseg.core.errors import CaseError
 from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
 from napari_liverseg.training.bodies import atlas_body, phantom_body, scan_body
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 SHARES = {"scan": 0.2, "atlas": 0.06, "phantom": 0.74}
 """How often each anatomy is drawn where the public ones are at hand."""
 
+SCAN = tuple(
+    f"abdomen-3mm/{name}" for name in ("ct.nii.gz", "labels.nii.gz", "labels.json")
+)
+ATLAS = ("atlas/labels.nrrd", "atlas/names.ctbl")
+"""Files of the public anatomies, in their folder."""
+
 VARIANTS = 12
 """Completed or scaled variants of the scan and of the atlas."""
 
@@ -27,6 +34,22 @@ PHANTOM_POOL = 16
 
 PATCHES_PER_PHANTOM = 10
 """After so many patches one phantom of the pool is replaced."""
+
+
+def refuse_missing(drawn: Drawn) -> None:
+    """Refuse a folder of public anatomies that lacks some of their files.
+
+    Raises
+    ------
+    CaseError
+        Names them.
+    """
+    if drawn.public is None:
+        return
+    missing = [n for n in (*SCAN, *ATLAS) if not (Path(drawn.public) / n).is_file()]
+    if missing:
+        found = f"The folder of drawn.public lacks {', '.join(missing)}."
+        raise CaseError(found, "Choose the right folder, or leave drawn.public out.")
 
 
 class DrawnPatches:
@@ -79,9 +102,7 @@ class DrawnPatches:
             return phantom_body(rng, self.drawn.phantom_mm)
         folder = Path(self.drawn.public)
         if kind == "atlas":
-            atlas = folder / "atlas"
-            return atlas_body(atlas / "labels.nrrd", atlas / "names.ctbl", rng)
-        scan = folder / "abdomen-3mm"
-        return scan_body(
-            scan / "ct.nii.gz", scan / "labels.nii.gz", scan / "labels.json", rng
-        )
+            labels, names = (folder / name for name in ATLAS)
+            return atlas_body(labels, names, rng)
+        ct, labels, names = (folder / name for name in SCAN)
+        return scan_body(ct, labels, names, rng)

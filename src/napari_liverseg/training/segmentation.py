@@ -15,6 +15,7 @@ from napari_liverseg.training.alter import room_for
 from napari_liverseg.training.card import draft, finished
 from napari_liverseg.training.caseload import check_cases
 from napari_liverseg.training.compute import precision_for
+from napari_liverseg.training.drawn_patches import refuse_missing
 from napari_liverseg.training.fit import FoldWork, fit_fold
 from napari_liverseg.training.folds import FOLDS_FILE, draw_folds, keep_folds
 from napari_liverseg.training.gate_exam import ask_gate, without_gate
@@ -129,7 +130,10 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
     rank = rank_in(os.environ)
     start = start_of(recipe)
     spec = draft(recipe, start)
-    pretrained(recipe, 0)  # refused now, and not after all cases were read
+    # Refused now, and not after all cases were read.
+    pretrained(recipe, 0)
+    if recipe.drawn is not None:
+        refuse_missing(recipe.drawn)
     labelled = find_labelled(order.data)
     values = label_values(labelled.labels, recipe.labels)
     known = tuple(sorted({*labelled.labels.values(), 0}))
