@@ -11,6 +11,7 @@ from napari_liverseg.models.spec import read_spec
 from napari_liverseg.synthesis.sample import PatchGrid, _draw_centre
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.training import drawn_patches
+from napari_liverseg.training.compute import Place
 from napari_liverseg.training.drawn_patches import DrawnPatches
 from napari_liverseg.training.loss import liver_tumour_loss
 from napari_liverseg.training.recipe import changed, read_recipe, with_settings
@@ -30,7 +31,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def few(monkeypatch):
     """Keep few phantoms, so that drawing takes no time."""
-    monkeypatch.setattr(drawn_patches, "PHANTOM_POOL", 2)
+    monkeypatch.setattr(drawn_patches, "LANES", 2)
     monkeypatch.setattr(drawn_patches, "VARIANTS", 2)
 
 
@@ -65,6 +66,35 @@ def test_public_anatomies_are_drawn_when_a_folder_is_given(monkeypatch, tmp_path
     for number in range(30):
         drawn[number]
     assert {"scan", "atlas"} <= set(made)
+
+
+def test_drawing_processes_share_no_phantom_and_wear_none_out(monkeypatch):
+    made = []
+    body = drawn_patches.phantom_body(np.random.default_rng(0), 9.0)
+    monkeypatch.setattr(drawn_patches, "phantom_body", lambda *_: body)
+    batch, workers, steps = 2, 4, 800
+    for worker in range(workers):
+        patches = DrawnPatches(COARSE, SMALL, (1, 0))
+        numbers = [
+            batch * step + place
+            for step in range(worker, steps, workers)
+            for place in range(batch)
+        ]
+        for number in numbers:
+            patches._draw_body(number, np.random.default_rng(number))
+            made.extend((worker, which) for _, which in patches._bodies)
+    owners = {which: {w for w, other in made if other == which} for _, which in made}
+    assert len(owners) > drawn_patches.LANES
+    assert all(len(of) == 1 for of in owners.values())
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "drawing"), [(2, 1, 1), (16, 1, 8), (64, 1, 16), (1, 1, 0)]
+)
+def test_processes_that_draw_divide_the_lanes(monkeypatch, cores, devices, drawing):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert Place("cpu", devices).drawing == drawing
+    assert not drawing or drawn_patches.LANES % drawing == 0
 
 
 def test_a_folder_without_public_anatomies_is_refused_before_a_case_is_read(tmp_path):
@@ -130,7 +160,7 @@ def test_the_recipes_of_the_starter_are_whole():
 
 @pytest.mark.slow
 def test_the_recipes_of_the_starter_train_and_predict(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(drawn_patches, "PHANTOM_POOL", 2)
+    monkeypatch.setattr(drawn_patches, "LANES", 2)
     data = tmp_path / "set"
     words = ["phantoms", "-o", data, "--count", "3", "--voxel-mm", "5"]
     assert main([str(word) for word in words]) == 0

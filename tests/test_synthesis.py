@@ -12,7 +12,7 @@ from napari_liverseg.synthesis.field import grid_axes, smooth_field
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
 from napari_liverseg.synthesis.sample import PatchGrid, _focus, draw_sample
-from napari_liverseg.synthesis.scanner import starved_band, thicken
+from napari_liverseg.synthesis.scanner import degrade, starved_band, thicken
 from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.synthesis.torso import draw_torso
@@ -226,6 +226,53 @@ def test_solid_tumours_are_denser_than_bile(liver_hu):
     assert len(darker) > 30
     assert min(darker) >= min(DARKEST_HU - liver_hu, -15.0)
     assert len({round(c) for c in darker}) > 1 or liver_hu < 40
+
+
+def test_few_tumours_have_a_calcified_core_and_more_a_necrotic_one():
+    axes = grid_axes((20, 20, 20), (3.0, 3.0, 3.0))
+    rng = np.random.default_rng(2)
+    liver = np.ones((20, 20, 20), bool)
+    cores = np.array([draw_tumour(liver, axes, 100.0, rng).core_hu for _ in range(400)])
+    assert 0.02 < (cores > 0).mean() < 0.12 < (cores < 0).mean() < 0.4
+
+
+def test_effusions_lie_on_the_liver_and_leave_the_rest_of_the_anatomy():
+    axes = grid_axes((28, 60, 70), (12.0, 6.0, 5.0), (-270.0, -177.0, -175.0))
+    ill = 0
+    for seed in range(12):
+        healthy, other = (
+            draw_abdomen(axes, np.random.default_rng(seed), effusions=with_them)
+            for with_them in (False, True)
+        )
+        changed = healthy != other
+        ill += changed.any()
+        assert np.isin(other[changed], [Tissue.FLUID, Tissue.SOFT]).all()
+        assert np.isin(healthy[changed], [Tissue.LUNG, Tissue.FAT]).all()
+    assert 1 <= ill <= 8
+
+
+def test_noise_of_thick_slices_lies_across_all_of_each():
+    axes = grid_axes((40, 50, 50), (1.5, 1.5, 1.5))
+    alike = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        hu = degrade(np.zeros((40, 50, 50), np.float32), axes, rng, synthetic=True)
+        # Along x, shading and bands hardly change: what is left is noise.
+        noise = np.diff(hu, axis=2)
+        alike.append((noise[3:] * noise[:-3]).mean() / (noise**2).mean())
+    assert 0.1 < np.mean(np.array(alike) > 0.15) < 0.5
+    assert np.median(np.abs(alike)) < 0.1
+
+
+def test_drunk_contrast_is_drawn_for_training_and_not_for_a_given_phase():
+    for phase, most in ((None, 0.35), ("portal venous", 0.0)):
+        drawn = [
+            draw_palette(np.random.default_rng(s), phase).hu[Tissue.FLUID]
+            for s in range(200)
+        ]
+        dense = np.mean(np.array(drawn) > 90)
+        assert dense <= most
+        assert (dense > 0.08) == (phase is None)
 
 
 def test_arms_at_the_sides_darken_a_band_with_streaks_along_x():

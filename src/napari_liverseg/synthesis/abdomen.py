@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_liverseg.synthesis.canvas import Canvas
+from napari_liverseg.synthesis.effusion import draw_effusions
 from napari_liverseg.synthesis.organs import draw_organs
 from napari_liverseg.synthesis.torso import draw_torso
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from napari_liverseg.synthesis.field import Axes
 
 
-def draw_abdomen(axes_mm: Axes, rng: np.random.Generator) -> NDArray[np.uint8]:
+def draw_abdomen(
+    axes_mm: Axes, rng: np.random.Generator, *, effusions: bool = False
+) -> NDArray[np.uint8]:
     """Return the `Tissue` of every voxel of a procedural abdomen.
 
     Parameters
@@ -26,6 +29,9 @@ def draw_abdomen(axes_mm: Axes, rng: np.random.Generator) -> NDArray[np.uint8]:
         A liver reaches from about z = 0 to z = -200.
     rng : numpy.random.Generator
         All of the anatomy is drawn from it.
+    effusions : bool
+        Whether some have pleural fluid or ascites; the rest of the anatomy stays the
+        same.
 
     Returns
     -------
@@ -34,4 +40,6 @@ def draw_abdomen(axes_mm: Axes, rng: np.random.Generator) -> NDArray[np.uint8]:
     canvas = Canvas(axes_mm, rng)
     torso = draw_torso(canvas)
     draw_organs(canvas, torso)
+    if effusions:
+        draw_effusions(canvas, torso)
     return canvas.tissues

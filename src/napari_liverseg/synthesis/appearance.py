@@ -21,6 +21,10 @@ VARIED_SHARE = 0.3
 
 VARIED_HU = 25.0
 
+ORAL_SHARE, ORAL_HU = 0.2, (60.0, 350.0)
+"""Share of images after contrast medium was drunk, and how much denser it makes what
+fills stomach and bowel."""
+
 
 @dataclass(frozen=True, eq=False)
 class Palette:
@@ -50,6 +54,9 @@ def draw_palette(rng: np.random.Generator, phase: str | None = None) -> Palette:
     if phase is None and rng.random() < VARIED_SHARE:
         soft = [t for t in Tissue if t not in (Tissue.AIR, Tissue.GAS, Tissue.LUNG)]
         means[soft] += rng.normal(0, VARIED_HU, len(soft))
+    if phase is None and rng.random() < ORAL_SHARE:
+        filled = [Tissue.FLUID, Tissue.BOWEL, Tissue.STOMACH]
+        means[filled] += rng.uniform(*ORAL_HU) * np.array([1.0, *rng.random(2)])
     return Palette(PHASES[index], means.astype(np.float32))
 
 

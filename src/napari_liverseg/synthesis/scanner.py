@@ -19,6 +19,10 @@ AIR_HU = -1000.0
 STARVED_SHARE = 0.2
 """Share of images with the band of arms that lie at the body's sides."""
 
+THICK_SHARE, THICK_MM = 0.4, (2.0, 8.0)
+"""Share of images from thick slices, and how thick these are. Half a slice of dome, fat
+or lung in a slice of liver is as dark as tumour."""
+
 BLUR = (0.3, 0.6)
 """Standard deviation of the blur in voxels of a sample. A CT that is averaged to
 3 mm has about 0.45 (a triangle of 3 mm and a scanner's 0.7 mm). More would teach
@@ -48,10 +52,15 @@ def degrade(
     sigma = rng.uniform(*BLUR) if synthetic else rng.uniform(0, 0.6)
     if sigma > 0.2:
         hu = ndimage.gaussian_filter(hu, sigma, truncate=3)
-    if rng.random() < 0.25:
-        hu = thicken(hu, int(rng.integers(2, 4)))
+    slice_mm = float(axes_mm[0][1] - axes_mm[0][0])
+    thick = rng.uniform(*THICK_MM) if rng.random() < THICK_SHARE else slice_mm
+    factor = min(max(round(thick / slice_mm), 1), hu.shape[0])
     low = 4 if synthetic else 0
-    hu = hu + scanner_noise(hu.shape, rng.uniform(low, 28), rng)
+    noise = scanner_noise(hu.shape, rng.uniform(low, 28), rng)
+    if factor > 1:
+        # The noise is that of the thick slices, and lies across all of each.
+        hu, noise = thicken(hu, factor), thicken(noise, factor) * factor**0.5
+    hu = hu + noise
     hu = hu * np.float32(rng.uniform(0.92, 1.08)) if rng.random() < 0.5 else hu
     if rng.random() < 0.3:
         hu = hu + np.float32(rng.uniform(2, 10)) * smooth_field(axes_mm, 110.0, rng)

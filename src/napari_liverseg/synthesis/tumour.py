@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DARKEST_HU = 18.0
 """Solid tumours are denser than bile and cysts, which lie near 0 to 15 HU."""
 
+NECROTIC_SHARE, CALCIFIED_SHARE = 0.25, 0.07
+"""How often a tumour's core is darker or brighter than its rest."""
+
 REACH = 1.5
 """An uneven, soft-edged tumour ends within this many of its radii."""
 
@@ -38,7 +41,8 @@ class Tumour:
     edge : float
         Width of the soft edge in radii.
     rim_hu, core_hu : float
-        Contrast of the rim and of a necrotic core on top, 0 for none.
+        Contrast of the rim and of the core on top, 0 for none. A core is darker
+        where it is necrotic and brighter where it is calcified.
     texture_hu : float
         Pattern inside.
     """
@@ -82,9 +86,19 @@ def draw_tumour(
         roughness=float(rng.uniform(0.03, 0.22)),
         edge=float(rng.uniform(0.03, 0.3)),
         rim_hu=float(rng.uniform(15, 60)) if rng.random() < 0.2 else 0.0,
-        core_hu=float(rng.uniform(-40, -10)) if rng.random() < 0.25 else 0.0,
+        core_hu=_draw_core(rng),
         texture_hu=float(rng.uniform(0, 14)),
     )
+
+
+def _draw_core(rng: np.random.Generator) -> float:
+    """Draw the core's contrast: a quarter is necrotic, few are calcified."""
+    kind = rng.random()
+    if kind < NECROTIC_SHARE:
+        return float(rng.uniform(-40, -10))
+    if kind < NECROTIC_SHARE + CALCIFIED_SHARE:
+        return float(rng.uniform(30, 250))
+    return 0.0
 
 
 def plant(

@@ -29,12 +29,11 @@ ATLAS_SCALES = (1.5, 1.8)
 
 
 def phantom_body(rng: np.random.Generator, voxel_mm: float) -> Body:
-    """Return a procedural abdomen on a grid of cubes."""
+    """Return a procedural abdomen on a grid of cubes, some with effusions."""
     z, y, x = (round(size / voxel_mm) for size in PHANTOM_SIZE_MM)
     spacing = (voxel_mm, voxel_mm, voxel_mm)
-    return Body(
-        draw_abdomen(grid_axes((z, y, x), spacing, PHANTOM_START_MM), rng), spacing
-    )
+    axes = grid_axes((z, y, x), spacing, PHANTOM_START_MM)
+    return Body(draw_abdomen(axes, rng, effusions=True), spacing)
 
 
 def scan_body(ct: Path, labels: Path, names: Path, rng: np.random.Generator) -> Body:

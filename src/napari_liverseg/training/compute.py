@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WAIT = datetime.timedelta(hours=12)
 """How long a process waits for one that still measures its cases."""
 
-MOST_WORKERS = 8
+MOST_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,14 @@ class Place:
 
     @property
     def drawing(self) -> int:
-        """How many processes draw patches beside each training process."""
+        """How many processes draw patches beside each training process.
+
+        A power of two, so that they divide the lanes of `drawn_patches` among them.
+        """
         if self.workers is not None:
             return self.workers
-        spare = (os.cpu_count() or 1) // self.devices - 1
-        return max(0, min(spare, MOST_WORKERS))
+        spare = min((os.cpu_count() or 1) // self.devices - 1, MOST_WORKERS)
+        return 1 << (spare.bit_length() - 1) if spare > 0 else 0
 
     def trainer_options(self) -> dict[str, Any]:
         """Return what Lightning's Trainer is told of devices and processes."""

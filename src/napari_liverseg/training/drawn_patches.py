@@ -29,11 +29,13 @@ ATLAS = ("atlas/labels.nrrd", "atlas/names.ctbl")
 VARIANTS = 12
 """Completed or scaled variants of the scan and of the atlas."""
 
-PHANTOM_POOL = 16
-"""Phantoms that are in use at a time."""
+LANES = 32
+"""A patch takes its anatomy from the lane of its number, and each lane has one phantom
+at a time. Drawing processes that share the numbers evenly so share no anatomy, which
+takes as long to draw as a dozen patches."""
 
-PATCHES_PER_PHANTOM = 10
-"""After so many patches one phantom of the pool is replaced."""
+PATCHES_PER_PHANTOM = 24
+"""After so many numbers of its lane a phantom is replaced."""
 
 
 def refuse_missing(drawn: Drawn) -> None:
@@ -82,17 +84,20 @@ class DrawnPatches:
     def _draw_body(self, number: int, rng: np.random.Generator) -> Body:
         kinds = SHARES if self.drawn.public else {"phantom": 1.0}
         kind = list(kinds)[int(rng.choice(len(kinds), p=list(kinds.values())))]
-        if kind == "phantom":
-            newest = number // PATCHES_PER_PHANTOM
-            return self._body(kind, newest + int(rng.integers(PHANTOM_POOL)))
-        return self._body(kind, int(rng.integers(VARIANTS)))
+        turn, lane = divmod(number, LANES)
+        if kind != "phantom":
+            return self._body(kind, lane % VARIANTS)
+        # Not all lanes draw a new one at once.
+        ahead = lane * PATCHES_PER_PHANTOM // LANES
+        generation = (turn + ahead) // PATCHES_PER_PHANTOM
+        return self._body(kind, generation * LANES + lane)
 
     def _body(self, kind: str, which: int) -> Body:
         key = (kind, which)
         if key not in self._bodies:
             self._bodies[key] = self._make(kind, which)
         self._bodies.move_to_end(key)
-        while len(self._bodies) > 2 * VARIANTS + PHANTOM_POOL:
+        while len(self._bodies) > 2 * VARIANTS + LANES:
             self._bodies.popitem(last=False)
         return self._bodies[key]
 
