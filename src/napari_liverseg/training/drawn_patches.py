@@ -34,7 +34,7 @@ LANES = 32
 at a time. Drawing processes that share the numbers evenly so share no anatomy, which
 takes as long to draw as a dozen patches."""
 
-PATCHES_PER_PHANTOM = 24
+PATCHES_PER_PHANTOM = 40
 """After so many numbers of its lane a phantom is replaced."""
 
 
