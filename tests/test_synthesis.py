@@ -275,6 +275,13 @@ def test_drunk_contrast_is_drawn_for_training_and_not_for_a_given_phase():
         assert (dense > 0.08) == (phase is None)
 
 
+def test_fluid_is_no_clear_water_in_training():
+    drawn = [draw_palette(np.random.default_rng(s)).hu for s in range(200)]
+    bile = np.array([hu[Tissue.GALLBLADDER] for hu in drawn])
+    assert bile.min() < 2
+    assert bile.max() > DARKEST_HU + 15
+
+
 def test_arms_at_the_sides_darken_a_band_with_streaks_along_x():
     axes = grid_axes((6, 120, 80), (3.0, 3.0, 3.0), (0.0, -180.0, -120.0))
     for seed in range(5):

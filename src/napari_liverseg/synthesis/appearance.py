@@ -21,6 +21,10 @@ VARIED_SHARE = 0.3
 
 VARIED_HU = 25.0
 
+FLUID_HU = (-5.0, 38.0)
+"""What fluid and bile may measure in training: effusions and sludge are no clear water,
+and only their place and shape tell them from dark tumours."""
+
 ORAL_SHARE, ORAL_HU = 0.2, (60.0, 350.0)
 """Share of images after contrast medium was drunk, and how much denser it makes what
 fills stomach and bowel."""
@@ -51,13 +55,20 @@ def draw_palette(rng: np.random.Generator, phase: str | None = None) -> Palette:
     if PHASES[index] != "arterial":
         # Veins and arteries equalise soon after the arterial phase.
         means[Tissue.VEIN] = means[Tissue.AORTA] + rng.normal(-5, 14)
-    if phase is None and rng.random() < VARIED_SHARE:
+    if phase is None:
+        _vary(means, rng)
+    return Palette(PHASES[index], means.astype(np.float32))
+
+
+def _vary(means: NDArray[np.float64], rng: np.random.Generator) -> None:
+    """Move tissues' means further than phases do, as patients and cups do, in place."""
+    if rng.random() < VARIED_SHARE:
         soft = [t for t in Tissue if t not in (Tissue.AIR, Tissue.GAS, Tissue.LUNG)]
         means[soft] += rng.normal(0, VARIED_HU, len(soft))
-    if phase is None and rng.random() < ORAL_SHARE:
+    means[[Tissue.FLUID, Tissue.GALLBLADDER]] = rng.uniform(*FLUID_HU, 2)
+    if rng.random() < ORAL_SHARE:
         filled = [Tissue.FLUID, Tissue.BOWEL, Tissue.STOMACH]
         means[filled] += rng.uniform(*ORAL_HU) * np.array([1.0, *rng.random(2)])
-    return Palette(PHASES[index], means.astype(np.float32))
 
 
 def render(
