@@ -1,4 +1,4 @@
-"""What a GPU needs that a CPU does not: to be waited for, capped and described."""
+"""What a GPU needs that a CPU does not: to be capped and described."""
 
 from __future__ import annotations
 
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
 def is_cuda(device: str) -> bool:
     """Whether a device, as torch names it, is an NVIDIA GPU."""
     return torch.device(device).type == "cuda"
-
-
-def wait(device: str) -> None:
-    """Wait until a device has done all that it was given."""
-    if is_cuda(device):
-        torch.cuda.synchronize(device)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.card import wait
+from napari_liverseg.inference.devices import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,10 +104,10 @@ def interleave(
 
 def seconds(work: Callable[[], object], device: str = "cpu") -> float:
     """Return the wall time of one call, a GPU's own work included."""
-    wait(device)
+    wait_for(device)
     started = time.perf_counter()
     work()
-    wait(device)
+    wait_for(device)
     return time.perf_counter() - started
 
 

@@ -206,7 +206,7 @@ def test_sides_take_turns_in_being_first(monkeypatch):
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert len(pairs.ours) == len(pairs.theirs) == 3
     order.clear()
-    monkeypatch.setattr(ratio, "wait", lambda _: None)
+    monkeypatch.setattr(ratio, "wait_for", lambda _: None)
     ratio.interleave(lambda: order.append("a"), lambda: order.append("b"), 1, "cuda")
     assert order == ["a", "b", "a", "b"]  # the first pair warms up
 

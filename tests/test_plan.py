@@ -100,6 +100,9 @@ def test_what_cannot_fit_is_refused_with_what_would(model):
 def test_batches_and_sums_fit_the_memory_of_a_gpu(model):
     roomy = _plan(model, Device("cuda:1", "GPU", 40 * GB, 40 * GB))
     assert (roomy.batch, roomy.accumulate_on) == (MOST_WINDOWS, "cuda:1")
+    twice = _plan(model, Device("cuda:1", "GPU", 40 * GB, 40 * GB), (400, 256, 256))
+    image_and_logits = 4 * (1 + 3) * 200 * 256 * 256
+    assert twice.device_bytes - roomy.device_bytes >= image_and_logits
     tight = _plan(model, Device("cuda:1", "GPU", GB // 2, GB))
     assert tight.accumulate_on == "cpu"
     assert tight.device_bytes <= GB // 2

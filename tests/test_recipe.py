@@ -1,6 +1,7 @@
 """The way of computing: measured once, kept, and never at the price of a mask."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,15 @@ from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.core.geometry import Geometry, Reorientation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference import recipe as recipes
+from napari_liverseg.inference.groups import Groups
+from napari_liverseg.inference.live_memory import network_bytes
 from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.plan import make_plan
 from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.inference.prepare import prepare
 from napari_liverseg.inference.recipe import FILE, SWITCH
 from napari_liverseg.inference.runner import Recipe
+from napari_liverseg.inference.windows import Sweep
 from napari_liverseg.models.contract import Output
 from napari_liverseg.models.spec import read_spec
 from tiny_model import write_random_model, write_threshold_model
@@ -101,6 +107,24 @@ def test_measuring_can_be_cancelled(predictor):
     with pytest.raises(CancelledError):
         predictor.predict(_volume(), is_cancelled=lambda: ran.count("cpu") >= 1)
     assert ran.count("cpu") == 1
+
+
+def test_it_is_measured_with_as_many_windows_as_the_run_takes_at_once(predictor):
+    model, volume = predictor.model, _volume()
+    image = prepare(volume, model.input).image
+    window = Sweep(image, model.windows, Groups(model.output)).middle_window()
+    held, device = network_bytes(predictor.networks, model), predictor.fresh_device()
+    plan = make_plan(model, held, device, SHAPE, 8, 1, volume.hu.size)
+    seen = []
+    predictor.networks[0].register_forward_hook(
+        lambda _, given, __: seen.append(len(given[0]))
+    )
+    for batch in (1, 3):
+        wanted = replace(plan, batch=batch)
+        recipes.choose_recipe(predictor, window, wanted, lambda: False)
+        assert set(seen) == {batch}
+        seen.clear()
+    assert len(_kept()) == 2, "each batch has a recipe of its own"
 
 
 def test_agreement_is_of_labels_and_of_the_rare_ones_too():

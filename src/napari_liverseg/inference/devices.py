@@ -92,6 +92,16 @@ def resolve(name: str = "auto") -> Device:
     raise DeviceError(_missing(kind, wanted), f"Choose one of: {names}.")
 
 
+def wait_for(name: str) -> None:
+    """Wait until a device, as torch names it, has done all that it was given."""
+    torch = load_torch()
+    kind = torch.device(name).type
+    if kind == "cuda":
+        torch.cuda.synchronize(name)
+    elif kind == "mps":
+        torch.mps.synchronize()
+
+
 def load_torch() -> ModuleType:
     """Return the module `torch`.
 

@@ -61,9 +61,12 @@ class Groups:
             sets.insert(0, [i for i in range(self.channels) if i not in known])
         return torch.stack([logits[chosen].amax(dim=0) for chosen in sets if chosen])
 
-    def nothing(self, shape: Shape, dtype: torch.dtype) -> torch.Tensor:
+    def nothing(
+        self, shape: Shape, dtype: torch.dtype, device: str = "cpu"
+    ) -> torch.Tensor:
         """Return logits of background throughout."""
-        logits = torch.full((self.kept.channels, *shape), -SURE, dtype=dtype)
+        size = (self.kept.channels, *shape)
+        logits = torch.full(size, -SURE, dtype=dtype, device=device)
         if self.output.activation == "softmax":
             logits[0] = SURE
         return logits

@@ -145,10 +145,12 @@ def make_plan(  # noqa: PLR0913 - each is one fact of the run
             ram + sums + weights + window, 0, free_ram, 0,
         )  # fmt: skip
     room = int(SHARE * device.free_bytes) - weights - OVERHEAD
-    on_device = sums + window <= room
-    left = room - (sums if on_device else 0)
-    batch = max(min(left // max(window, 1), MOST_WINDOWS, windows), 1)
-    needed = weights + OVERHEAD + batch * window + (sums if on_device else 0)
+    # Where the sums are, the image is too.
+    kept_there = sums + FLOAT * voxels
+    on_device = kept_there + window <= room
+    beside = kept_there if on_device else 0
+    batch = max(min((room - beside) // max(window, 1), MOST_WINDOWS, windows), 1)
+    needed = weights + OVERHEAD + batch * window + beside
     return Plan(
         device.name, windows, passes, int(batch), device.name if on_device else "cpu",
         dtype, ram + sums, needed, free_ram, device.free_bytes,

@@ -15,6 +15,7 @@ import torch
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.progress import stop_if
 from napari_liverseg.inference.beliefs import decide_plane
+from napari_liverseg.inference.devices import wait_for
 from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.inference.runner import Recipe, Runner
 
@@ -31,7 +32,9 @@ SWITCH = "NAPARI_LIVERSEG_TUNING"
 """Environment variable; ``off`` computes in float32 as it comes."""
 
 FILE = "tuning.json"
-REPEATS = 3
+REPEATS, REPEATS_ON_GPU = 3, 9
+"""A batch takes a GPU milliseconds, of which single ones say little."""
+
 FASTER = 0.9
 """Another way must take less than this share of the time of the best so far."""
 
@@ -47,10 +50,10 @@ def choose_recipe(
 ) -> Recipe:
     """Return the fastest recipe that gives the same labels as float32.
 
-    It is measured on a window of the CT at hand the first time that a model
-    runs on a device of this computer, and read from `FILE` in the user's data
-    folder afterwards. A window without liver proves nothing: then it is
-    float32 as it comes, and measured again the next time.
+    It is measured on a window of the CT at hand, as many at once as the run will
+    take, the first time that a model runs on a device of this computer, and read
+    from `FILE` in the user's data folder afterwards. A window without liver proves
+    nothing: then it is float32 as it comes, and measured again the next time.
 
     Parameters
     ----------
@@ -80,7 +83,7 @@ def _key(predictor: Predictor, plan: Plan) -> str:
     long = "long" if _is_long(plan, 1.0) else ""
     parts = (
         predictor.model.sha256, predictor.device.name, predictor.device.title,
-        torch.__version__, str(torch.get_num_threads()), long,
+        torch.__version__, str(torch.get_num_threads()), f"x{plan.batch}", long,
     )  # fmt: skip
     return " ".join(part for part in parts if part)
 
@@ -95,8 +98,10 @@ def _measure(
     """Return the fastest recipe that agrees, None where the window cannot tell."""
     output = predictor.model.output
 
+    windows = window.expand(plan.batch, -1, -1, -1, -1)
+
     def time(recipe: Recipe) -> tuple[float, torch.Tensor | None]:
-        return _time(predictor, recipe, window, is_cancelled)
+        return _time(predictor, recipe, windows, is_cancelled)
 
     best = Recipe()
     least, logits = time(best)
@@ -134,21 +139,26 @@ def _candidates(device: str, plain: Recipe) -> Iterator[Recipe]:
 def _time(
     predictor: Predictor,
     recipe: Recipe,
-    window: torch.Tensor,
+    windows: torch.Tensor,
     is_cancelled: IsCancelled,
 ) -> tuple[float, torch.Tensor | None]:
-    """Return seconds a window and its logits; infinite and None where it fails."""
+    """Return seconds a window and the logits; infinite and None where it fails."""
+    device = predictor.device.name
     try:
-        runner = Runner(predictor.networks[:1], recipe=recipe).to(predictor.device.name)
+        runner = Runner(predictor.networks[:1], recipe=recipe).to(device)
+        # What copies take says nothing about the network.
+        windows = windows.to(device)
         times = []
-        for _ in range(REPEATS):
+        for _ in range(REPEATS if predictor.device.kind == "cpu" else REPEATS_ON_GPU):
             stop_if(is_cancelled)
+            wait_for(device)
             started = perf_counter()
-            logits = runner(window).cpu()
+            logits = runner(windows)
+            wait_for(device)
             times.append(perf_counter() - started)
+        return statistics.median(times[1:]) / len(windows), logits.cpu()
     except (RuntimeError, MemoryError):
         return float("inf"), None
-    return statistics.median(times[1:]), logits
 
 
 def _agrees(

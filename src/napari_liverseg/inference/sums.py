@@ -44,6 +44,8 @@ class Sums:
         What is kept of the network's channels.
     dtype : torch.dtype
         Of the finished logits.
+    device : str
+        Where all sums are kept, until they are moved.
     """
 
     def __init__(
@@ -53,14 +55,15 @@ class Sums:
         weights: torch.Tensor,
         groups: Groups,
         dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
     ) -> None:
         self._rows = {row.z: row for row in rows}
         self._shape, self._patch = shape, tuple(weights.shape)
-        self._weights, self._groups = weights, groups
+        self._weights, self._groups = weights.to(device), groups
         self._open: dict[int, _OpenRow] = {}
         self._row_weights: dict[tuple[Corner, ...], torch.Tensor] = {}
         self._is_finished = [False] * shape[0]
-        self.logits = groups.nothing(shape, dtype)
+        self.logits = groups.nothing(shape, dtype, device)
 
     def move(self, device: str) -> None:
         """Keep all sums on a device from now on."""

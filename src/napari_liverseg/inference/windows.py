@@ -80,8 +80,8 @@ class Sweep:
     Parameters
     ----------
     image : Tensor, float32, shape (z, y, x)
-        Normalised CT on the model's grid, on the CPU; where it is smaller than
-        a window it is padded.
+        Normalised CT on the model's grid; where it is smaller than a window it is
+        padded. It is moved to where the sums are.
     windows : Windows
     groups : Groups
         What is kept of the network's channels.
@@ -163,8 +163,11 @@ class Sweep:
         CancelledError
             Before the next batch once the user asked to stop.
         """
-        sums = self._sums = self._sums or self._new_sums(dtype)
-        sums.move(step.accumulate_on)
+        keep = step.accumulate_on
+        sums = self._sums = self._sums or self._new_sums(dtype, keep)
+        sums.move(keep)
+        # Windows are cut where the sums are: a GPU then waits for no copy of each.
+        self._image = self._image.to(keep)
         while self._queue:
             row = self._queue[0]
             left = self._left[row.z]
@@ -181,10 +184,10 @@ class Sweep:
                 self._tell(on_planes, self._cut(sums.logits), start, stop)
         return self._cut(sums.logits)
 
-    def _new_sums(self, dtype: torch.dtype) -> Sums:
+    def _new_sums(self, dtype: torch.dtype, device: str) -> Sums:
         rows = tuple(sorted(self.rows, key=lambda row: row.z))
         weights = window_weights(self.windows)
-        return Sums(self.shape, rows, weights, self._groups, dtype)
+        return Sums(self.shape, rows, weights, self._groups, dtype, device)
 
     def _batch(self, row: Row, corners: Sequence[Corner]) -> torch.Tensor:
         pz, py, px = self.windows.patch
