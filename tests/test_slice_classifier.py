@@ -78,6 +78,7 @@ def test_it_learns_and_is_judged_on_the_test_part(trained):
     assert f"{spec.cut_off:.3f} chosen on the validation part" in at
     assert spec.positive == "tumour"
     assert "not for clinical use" in spec.notice
+    assert list((out / "fold_1" / "tensorboard").glob("events*"))
     with (out / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == TINY["epochs"]

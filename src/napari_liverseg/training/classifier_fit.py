@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.utils.tensorboard import SummaryWriter
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.training.checkpoint_file import CHECKPOINT_FILE
-from napari_liverseg.training.curves import Epoch
+from napari_liverseg.training.curves import BOARD_FOLDER, Epoch
 from napari_liverseg.training.pace import Pace, say_duration
 from napari_liverseg.training.patience import Patience
 from napari_liverseg.training.picture_set import altered
@@ -121,12 +122,16 @@ class ClassifierFit:
         ExportError
             When the disk is full; the last checkpoint stays.
         """
-        while not self._is_over():
-            if self.ears.stop.is_asked:
-                self.was_stopped = True
-                return
-            self._epoch()
-            self._save()
+        with SummaryWriter(str(self.folder / BOARD_FOLDER)) as board:
+            while not self._is_over():
+                if self.ears.stop.is_asked:
+                    self.was_stopped = True
+                    return
+                row = self._epoch()
+                for name, value in asdict(row).items():
+                    board.add_scalar(name, value, row.epoch)
+                self._tell(row)
+                self._save()
         if self.best:
             self.network.load_state_dict(self.best)
 
@@ -138,7 +143,7 @@ class ClassifierFit:
             or self.patience.is_over(done)
         )
 
-    def _epoch(self) -> None:
+    def _epoch(self) -> ClassifierEpoch:
         number = len(self.epochs) + 1
         loss, accuracy = self._learn(number)
         scores = logits_of(self.network, self.data, self.data.split.validation)
@@ -157,7 +162,7 @@ class ClassifierFit:
         self.patience.note(-missed, number)
         if number > self.recipe.frozen_epochs:
             self.plateau.step(missed)
-        self._tell(row)
+        return row
 
     def _learn(self, number: int) -> tuple[float, float]:
         """Learn from each training picture once; return loss and accuracy."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CURVES_FILE = "curves.csv"
+BOARD_FOLDER = "tensorboard"
+"""The same curves, as TensorBoard reads them, in the folder of a fold."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from napari_liverseg.models.network import build_network
 from napari_liverseg.synthesis.sample import PatchGrid
 from napari_liverseg.training.checkpoint_file import WholeCheckpoints, step_of
 from napari_liverseg.training.compute import Place, precision_for
+from napari_liverseg.training.curves import BOARD_FOLDER
 from napari_liverseg.training.learner import Learner
 from napari_liverseg.training.patches import Numbers, Patches, make_loader
 from napari_liverseg.training.watch import Ears, Watch
@@ -129,7 +130,7 @@ def _trainer(
         max_epochs=recipe.epochs,
         gradient_clip_val=recipe.gradient_clip,
         callbacks=[watch],
-        logger=TensorBoardLogger(work.folder, name="", version="tensorboard"),
+        logger=TensorBoardLogger(work.folder, name="", version=BOARD_FOLDER),
         use_distributed_sampler=False,
         limit_val_batches=0,
         num_sanity_val_steps=0,
