@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from napari_liverseg.cli import main
 from napari_liverseg.core.errors import CaseError, ModelError
@@ -11,6 +12,7 @@ from napari_liverseg.models.spec import read_spec
 from napari_liverseg.synthesis.sample import PatchGrid, _draw_centre
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.training import drawn_patches
+from napari_liverseg.training.card import draft
 from napari_liverseg.training.compute import Place
 from napari_liverseg.training.drawn_patches import DrawnPatches
 from napari_liverseg.training.loss import liver_tumour_loss
@@ -148,6 +150,19 @@ def test_drawn_patches_and_cases_train_together_and_resume(data, tmp_path):
     for name, tensor in load_network(one).state_dict().items():
         assert torch.equal(tensor, load_network(other).state_dict()[name]), name
     assert "50% of its images drawn: phantoms" in one.training_data
+
+
+def test_a_model_that_is_handed_on_names_no_folder_of_its_maker():
+    drawn = {"share": 0.5, "public": "/home/jane/cases"}
+    recipe = changed(read_recipe("liver3d-detail"), drawn=drawn)
+    kept = yaml.safe_load(draft(recipe, None).recipe)
+    assert kept["drawn"]["public"] == "cases"
+    assert kept["start"] == "starter-3mm"
+    pictures = read_recipe("slice-classifier")
+    weights = {"type": "resnet", "weights": r"C:\Users\jane\resnet18.pth"}
+    said = changed(pictures, start=None, backbone=weights).for_card()
+    assert said["backbone"]["weights"] == "resnet18.pth"
+    assert "jane" in recipe.as_yaml(), "to go on, the run's own file needs all of it"
 
 
 def test_the_recipes_of_the_starter_are_whole():

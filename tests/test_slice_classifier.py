@@ -20,6 +20,7 @@ from napari_liverseg.core.errors import (
 from napari_liverseg.core.geometry import Geometry
 from napari_liverseg.inference.picture import PictureClassifier, fitted, predict_image
 from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.labelled_pictures import find_pictures
 from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.models.backbone import (
@@ -38,6 +39,7 @@ from napari_liverseg.models.spec import NetworkSpec
 from napari_liverseg.models.store import find_model, list_models
 from napari_liverseg.training.case_slices import cut_slices
 from napari_liverseg.training.compute import Place
+from napari_liverseg.training.picture_set import check_pictures
 from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
 from picture_case import (
     ROWS,
@@ -370,6 +372,16 @@ def test_labelled_cts_that_are_no_good_are_named_before_anything_is_cut(tmp_path
         label.write_bytes(b"no image")
     with pytest.raises(CaseError, match="2 of 4 cases cannot be trained on"):
         train_tiny(data, tmp_path / "out")
+
+
+def test_a_stop_is_heard_between_pictures_that_are_checked(pictures):
+    data, recipe = find_pictures(pictures), read_recipe("slice-classifier")
+    told, asked = [], iter([False, False, True])
+    with pytest.raises(CancelledError):
+        check_pictures(
+            data, recipe, lambda done, *_: told.append(done), lambda: next(asked)
+        )
+    assert told == [0, 1]
 
 
 def test_a_stop_is_heard_between_the_cases_that_are_cut(tmp_path):

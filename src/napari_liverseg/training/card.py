@@ -59,7 +59,7 @@ def draft(recipe: SegmentationRecipe, start: Start | None) -> ModelSpec:
             training_data="nothing yet",
             trained_on=_today(),
             licence=recipe.licence,
-            recipe=recipe.as_yaml(),
+            recipe=yaml.safe_dump(recipe.for_card(), sort_keys=False),
         )
     except ValidationError as error:
         found = f"The recipe '{recipe.name}' makes no model: {first_fault(error)}."

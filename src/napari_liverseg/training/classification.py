@@ -95,11 +95,11 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         open_run(order, recipe, follows=False)
         try:
             data = find_pictures(_source(recipe, order, ears))
+            positive = positive_class(recipe, data.classes)
+            spec, network = _begin(recipe, data.classes, positive)
+            pictures = _pictures(recipe, order, data, ears)
         except CancelledError:
             return Trained(None, "", order.report, was_stopped=True)
-        positive = positive_class(recipe, data.classes)
-        spec, network = _begin(recipe, data.classes, positive)
-        pictures = _pictures(recipe, order, data, ears)
         network.to(order.place.kind)
         fit = ClassifierFit(recipe, network, pictures, order.fold_folder(0), ears)
         fit.run()
@@ -179,7 +179,7 @@ def _begin(
         training_data=f"begun from {origin}",
         trained_on=today,
         licence=recipe.licence,
-        recipe=recipe.model_dump(mode="json"),
+        recipe=recipe.for_card(),
     )
     return spec, network
 
@@ -198,7 +198,7 @@ def _own_model(name: str) -> ModelSpec:
 def _pictures(
     recipe: ClassifierRecipe, order: Order, data: LabelledPictures, ears: Ears
 ) -> PictureData:
-    read = check_pictures(data, recipe, ears.on_progress)
+    read = check_pictures(data, recipe, ears.on_progress, lambda: ears.stop.is_asked)
     shares = recipe.test_share, recipe.validation_share
     path = order.fold_folder(0) / SPLIT_FILE
     split = keep_split(path, data, shares, recipe.seed)

@@ -10,11 +10,12 @@ import torch
 from torch.nn import functional
 
 from napari_liverseg.core.errors import CaseError, LiversegError
+from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.inference.picture import fitted
 from napari_liverseg.io.slice_picture import read_picture
 
 if TYPE_CHECKING:
-    from napari_liverseg.core.progress import OnProgress
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.io.labelled_pictures import LabelledPictures
     from napari_liverseg.training.classifier_recipe import (
         ClassifierRecipe,
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def check_pictures(
-    data: LabelledPictures, recipe: ClassifierRecipe, on_progress: OnProgress
+    data: LabelledPictures,
+    recipe: ClassifierRecipe,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled = never_cancelled,
 ) -> torch.Tensor:
     """Read every picture, and refuse all bad ones in one report.
 
@@ -32,7 +36,8 @@ def check_pictures(
     data : LabelledPictures
     recipe : ClassifierRecipe
         Its size and window.
-    on_progress : callable
+    on_progress, is_cancelled : callable
+        See `napari_liverseg.core.progress`; asked before each picture.
 
     Returns
     -------
@@ -44,12 +49,15 @@ def check_pictures(
     CaseError
         Names each picture that cannot be read, and each that is there twice under
         two patients or classes, since it would be a test on what was learnt.
+    CancelledError
+        Once `is_cancelled` returns True.
     """
     size = recipe.image_size
     read = torch.zeros((len(data.pictures), 1, size, size), dtype=torch.uint8)
     bad: list[str] = []
     owner: dict[str, int] = {}
     for number, picture in enumerate(data.pictures):
+        stop_if(is_cancelled)
         on_progress(number, len(data.pictures), f"Checking picture {number + 1}")
         try:
             grey = read_picture(picture.path, recipe.hu_window)

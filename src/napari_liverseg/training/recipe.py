@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_BYTES = 1_000_000
+
+PATHS = ("of", "public", "start", "weights")
+"""Fields that may name a file or folder of this computer."""
 
 FILE_ENDINGS = (".yaml", ".yml")
 
@@ -90,10 +93,26 @@ class Recipe(BaseModel):
         content = self.model_dump(mode="json")
         return cast("str", yaml.safe_dump(content, sort_keys=False))
 
+    def for_card(self) -> dict[str, Any]:
+        """Return the fields as a model keeps them: of paths the last name alone.
+
+        A model is handed on, and folders are often named after their owners.
+        """
+        return cast("dict[str, Any]", _without_folders(self.model_dump(mode="json")))
+
     def same_training(self, other: Recipe) -> bool:
         """Whether another recipe asks for the same, for however long it may take."""
         free = {"minutes": None}
         return self.model_copy(update=free) == other.model_copy(update=free)
+
+
+def _without_folders(value: Any, field: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _without_folders(part, name) for name, part in value.items()}
+    if isinstance(value, str) and field in PATHS:
+        # Windows' rules know both separators.
+        return PureWindowsPath(value).name or value
+    return value
 
 
 def bundled_recipes() -> dict[str, Path]:
