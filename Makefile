@@ -47,6 +47,7 @@ train-starter: $(READY) ## train both networks of the starter model again; DATA=
 	$(BIN)/napari-liverseg phantoms -o out/starter/phantoms --count 10 --seed 60001
 	OPENBLAS_NUM_THREADS=1 $(BIN)/napari-liverseg train liver3d --data out/starter/phantoms -o out/starter/finder $(PUBLIC)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/napari-liverseg train liver3d-detail --data out/starter/phantoms -o out/starter/detail --from out/starter/finder/model $(PUBLIC)
+	$(BIN)/napari-liverseg models join out/starter/finder/model out/starter/detail/model --name starter -o out/starter/model
 
 sample-data: $(READY) ## draw the sample case again
 	$(BIN)/python sample_data/make_sample_case.py

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_liverseg.cli import main
 from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.core.geometry import Geometry, Reorientation
 from napari_liverseg.core.volume import CTVolume
@@ -17,6 +18,7 @@ from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.windows import Step
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.proof import prove
+from napari_liverseg.models.store import find_model
 from napari_liverseg.models.two_stage import TwoStage, in_liver_of, read_two_stage
 from tiny_model import write_threshold_model, write_two_stage
 
@@ -52,6 +54,24 @@ def _write(folder, liver="both", **changes):
 @pytest.fixture(params=["both", "finder"])
 def model(tmp_path, request):
     return read_model(_write(tmp_path / "two", request.param))
+
+
+def test_two_models_are_joined_on_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("NAPARI_LIVERSEG_MODELS", str(tmp_path / "models"))
+    _write(tmp_path / "by-hand")
+    stages = [str(tmp_path / "by-hand" / name) for name in ("coarse", "close")]
+    assert main(["models", "join", *stages, "--name", "ours"]) == 0
+    assert "ours" in capsys.readouterr().out
+    joined, by_hand = find_model("ours"), read_model(tmp_path / "by-hand")
+    assert (joined.sha256, joined.liver) == (by_hand.sha256, "both")
+    assert main(["models", "join", *stages, "--name", "ours"]) == 1
+    assert "There is a model 'ours' already" in capsys.readouterr().err
+    assert main(["models", "join", *stages, "--name", "../ours"]) == 1
+    assert not (tmp_path / "ours").exists()
+    capsys.readouterr()
+    assert main(["models", "join", "ours", "starter-3mm", "--name", "more"]) == 1
+    assert "no single model" in capsys.readouterr().err
+    assert not (tmp_path / "models" / "more").exists()
 
 
 def _belief(box, liver, tumour, decision):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_liverseg.cli.models_change import add, check, remove
+from napari_liverseg.cli.models_change import add, check, join, remove
 from napari_liverseg.cli.models_fetch import fetch
 from napari_liverseg.cli.text import columns, printable
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 models = typer.Typer(
-    help="List, show, check, add, fetch and remove models.",
+    help="List, show, check, add, join, fetch and remove models.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -111,6 +111,7 @@ def _came_from(model: "Model") -> list[tuple[str, str]]:
 
 
 models.command("add")(add)
+models.command("join")(join)
 models.command("remove")(remove)
 models.command("check")(check)
 models.command("fetch")(fetch)

@@ -1,4 +1,4 @@
-"""The commands `models add`, `models remove` and `models check`."""
+"""The commands `models add`, `join`, `remove` and `check`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +46,27 @@ def add(
 
     model, proof = add_model(path, agrees)
     typer.echo(f"Added '{model.name}': {_proven(model, proof)}")
+    typer.echo(printable(model.notice))
+
+
+def join(
+    finder: Annotated[
+        str, typer.Argument(help="Finds the liver: a name or folder.", metavar="FINDER")
+    ],
+    detail: Annotated[
+        str, typer.Argument(help="Looks closely there.", metavar="DETAIL")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Of the new model.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Its folder; without it, your models."),
+    ] = None,
+) -> None:
+    """Make one model of two stages out of copies of two models."""
+    from napari_liverseg.models.library import join as join_models
+
+    model = join_models(finder, detail, name, output)
+    typer.echo(f"Wrote '{model.name}' to {model.folder}.")
     typer.echo(printable(model.notice))
 
 

@@ -16,14 +16,21 @@ from napari_liverseg.models.fingerprint import fingerprint
 from napari_liverseg.models.kinds import OWN, place_of, read_model
 from napari_liverseg.models.origin import write_origin
 from napari_liverseg.models.spec import read_spec
-from napari_liverseg.models.store import bundled_folder, list_models, user_folder
+from napari_liverseg.models.store import (
+    bundled_folder,
+    find_model,
+    list_models,
+    user_folder,
+)
 from napari_liverseg.models.trust import distrust, trust
+from napari_liverseg.models.two_stage_folder import join as join_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_liverseg.models.contract import Model
     from napari_liverseg.models.proof import Proof
+    from napari_liverseg.models.two_stage import TwoStage
 
 MODEL_ZIP = Limits(
     files=10_000,
@@ -102,6 +109,30 @@ def add(
         proof = prove(model)
         write_origin(copy, source.name, weights_sha256=model.sha256)
         return read_model(settle(copy)), proof
+
+
+def join(finder: str, detail: str, name: str, folder: Path | None = None) -> TwoStage:
+    """Make one model of two stages out of copies of two models.
+
+    Parameters
+    ----------
+    finder, detail : str
+        Names or folders, see `two_stage_folder.join`.
+    name : str
+        Of the whole.
+    folder : Path or None
+        Where it is written; None puts it among the user's models.
+
+    Raises
+    ------
+    ModelError
+        When they cannot be joined, or the name is taken.
+    """
+    stages = find_model(finder), find_model(detail)
+    if folder is None:
+        refuse_taken(name)
+        folder = user_folder() / name
+    return join_stages(*stages, name, folder)
 
 
 def settle(copy: Path) -> Path:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.foreign_file import first_fault
 from napari_liverseg.models.network import load_network, save_model
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.models.two_stage import (
     TWO_STAGE_FILE,
     TwoStage,
     TwoStageSpec,
+    in_liver_of,
     read_two_stage,
 )
 from napari_liverseg.models.whole_folder import write_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
+
+    from napari_liverseg.models.contract import Model
 
 FINDER, DETAIL = "finder", "detail"
 
@@ -47,24 +55,72 @@ def save_two_stage(network: torch.nn.Module, model: TwoStage, folder: Path) -> T
         When a stage is of another kind, the first is damaged or the network does
         not fit, or `folder` holds something else than a model.
     """
-    finder, detail = model.finder, model.detail
-    if not isinstance(finder, ModelSpec) or not isinstance(detail, ModelSpec):
-        found = f"A stage of the model '{model.name}' is of another maker's kind."
-        raise ModelError(found, "Join models that this program trained.")
-    said = TwoStageSpec(
-        name=model.name,
-        title=model.title,
-        notice=model.notice,
-        version=model.version,
-        finder=FINDER,
-        detail=DETAIL,
-        liver=model.liver,
-        figures=model.figures,
+    detail = _own(model.detail)
+
+    def put(place: Path) -> None:
+        save_model(network, detail, place)
+
+    return _write(model, put, folder)
+
+
+def join(finder: Model, detail: Model, name: str, folder: Path) -> TwoStage:
+    """Write copies of two models as one of two stages, whole or not at all.
+
+    Parameters
+    ----------
+    finder, detail : Model
+        Both of our own kind. Where both know liver and tumour, their probabilities
+        are averaged; else the liver is the finder's.
+    name : str
+        Of the whole.
+    folder : Path
+        Replaced where it holds such a model.
+
+    Raises
+    ------
+    ModelError
+        When one is of another kind or damaged, or they do not fit together, or
+        `folder` holds something else than a model.
+    """
+    second = _own(detail)
+    knows_both = all(m.output.liver and m.output.tumour for m in (finder, second))
+    model = replace(
+        in_liver_of(_own(finder), second),
+        name=name,
+        liver="both" if knows_both else "finder",
     )
+    return _write(model, lambda place: _copy(second, place), folder)
+
+
+def _own(model: Model) -> ModelSpec:
+    if isinstance(model, ModelSpec):
+        return model
+    found = f"The model '{model.name}' is no single model of this program's own kind."
+    raise ModelError(found, "Join models that this program trained.")
+
+
+def _write(
+    model: TwoStage, put_detail: Callable[[Path], object], folder: Path
+) -> TwoStage:
+    finder = _own(model.finder)
+    try:
+        said = TwoStageSpec(
+            name=model.name,
+            title=model.title,
+            notice=model.notice,
+            version=model.version,
+            finder=FINDER,
+            detail=DETAIL,
+            liver=model.liver,
+            figures=model.figures,
+        )
+    except ValidationError as error:
+        found = f"There can be no such model: {first_fault(error)}."
+        raise ModelError(found, "Choose another name.") from error
 
     def write(fresh: Path) -> None:
         _copy(finder, fresh / FINDER)
-        save_model(network, detail, fresh / DETAIL)
+        put_detail(fresh / DETAIL)
         text = said.model_dump_json(indent=2) + "\n"
         (fresh / TWO_STAGE_FILE).write_text(text, encoding="utf-8")
         read_two_stage(fresh)
