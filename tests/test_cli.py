@@ -200,7 +200,7 @@ def test_models_list_and_info(model, monkeypatch, capsys):
 def test_view_without_qt_names_the_pip_command(monkeypatch, capsys):
     monkeypatch.setattr(viewer, "QT_BINDINGS", ("NoSuchBinding",))
     assert main(["view"]) == 1
-    assert "pip install 'napari-liverseg[gui]'" in refused(capsys)
+    assert 'pip install "napari-liverseg[gui]"' in refused(capsys)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Wayland")

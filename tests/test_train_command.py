@@ -155,7 +155,7 @@ def test_a_missing_extra_names_what_installs_it(data, tmp_path, capsys, monkeypa
     # Python takes None for a module that is not there.
     monkeypatch.setitem(sys.modules, "lightning", None)
     assert main(words("quick", "--data", data, "-o", tmp_path / "out")) == 1
-    assert "pip install 'napari-liverseg[train]'" in capsys.readouterr().err
+    assert 'pip install "napari-liverseg[train]"' in capsys.readouterr().err
 
 
 @pytest.mark.slow

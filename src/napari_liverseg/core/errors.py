@@ -46,7 +46,7 @@ class MissingExtraError(LiversegError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed.",
-            f"Run: pip install 'napari-liverseg[{extra}]'",
+            f'Run: pip install "napari-liverseg[{extra}]"',
         )
 
 
