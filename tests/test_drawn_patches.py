@@ -1,5 +1,7 @@
 """Drawn patches: by number, from phantoms or public anatomies, mixed with cases."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,14 @@ from napari_liverseg.cli import main
 from napari_liverseg.core.errors import CaseError, ModelError
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
-from napari_liverseg.synthesis.sample import PatchGrid, _draw_centre
+from napari_liverseg.synthesis.sample import PatchGrid, Sample, _draw_centre
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.training import drawn_patches
 from napari_liverseg.training.card import draft
 from napari_liverseg.training.compute import Place
-from napari_liverseg.training.drawn_patches import DrawnPatches
+from napari_liverseg.training.drawn_patches import DrawnPatches, even_workers
 from napari_liverseg.training.loss import liver_tumour_loss
+from napari_liverseg.training.patches import Numbers, Patches
 from napari_liverseg.training.recipe import changed, read_recipe, with_settings
 from napari_liverseg.training.segmentation_recipe import Drawn
 from training_case import Told, make_set, run_tiny
@@ -39,14 +42,14 @@ def few(monkeypatch):
 
 @pytest.mark.usefixtures("few")
 def test_a_number_means_the_same_patch_wherever_drawing_begins():
-    first, other = (DrawnPatches(COARSE, SMALL, (1, 0)) for _ in range(2))
+    first, other = (DrawnPatches(COARSE, SMALL, (1, 0), 8) for _ in range(2))
     for number in range(4):
         first[number]
     for one, same in zip(first[5], other[5], strict=True):
         assert torch.equal(one, same)
         assert one.shape == (1, *SMALL.shape)
     assert not torch.equal(first[5][0], first[6][0])
-    assert not torch.equal(first[5][0], DrawnPatches(COARSE, SMALL, (1, 1))[5][0])
+    assert not torch.equal(first[5][0], DrawnPatches(COARSE, SMALL, (1, 1), 8)[5][0])
     assert [part.dtype for part in first[5]] == [
         torch.float32,
         torch.uint8,
@@ -64,39 +67,71 @@ def test_public_anatomies_are_drawn_when_a_folder_is_given(monkeypatch, tmp_path
             f"{kind}_body",
             lambda *_, kind=kind: made.append(kind) or body,
         )
-    drawn = DrawnPatches(Drawn(phantom_mm=9.0, public=str(tmp_path)), SMALL, (1,))
+    drawn = DrawnPatches(Drawn(phantom_mm=9.0, public=str(tmp_path)), SMALL, (1,), 30)
     for number in range(30):
         drawn[number]
     assert {"scan", "atlas"} <= set(made)
 
 
-def test_drawing_processes_share_no_phantom_and_wear_none_out(monkeypatch):
-    made = []
+@pytest.mark.parametrize(
+    ("batch", "workers", "world"), [(2, 8, 1), (2, 4, 2), (4, 8, 1)]
+)
+def test_drawing_processes_share_no_phantom(monkeypatch, batch, workers, world):
     body = drawn_patches.phantom_body(np.random.default_rng(0), 9.0)
-    monkeypatch.setattr(drawn_patches, "phantom_body", lambda *_: body)
-    batch, workers, steps = 2, 4, 800
-    for worker in range(workers):
-        patches = DrawnPatches(COARSE, SMALL, (1, 0))
-        numbers = [
-            batch * step + place
-            for step in range(worker, steps, workers)
-            for place in range(batch)
-        ]
-        for number in numbers:
-            patches._draw_body(number, np.random.default_rng(number))
-            made.extend((worker, which) for _, which in patches._bodies)
-    owners = {which: {w for w, other in made if other == which} for _, which in made}
-    assert len(owners) > drawn_patches.LANES
-    assert all(len(of) == 1 for of in owners.values())
+    made = []
+    steps = 100  # of an epoch; the loader begins each with its first process
+    for rank, worker in itertools.product(range(world), range(workers)):
+        monkeypatch.setattr(
+            DrawnPatches,
+            "_make",
+            lambda *given, who=(rank, worker): made.append((given[2], who)) or body,
+        )
+        patches = DrawnPatches(COARSE, SMALL, (1, 0), steps * batch * world)
+        for epoch in range(12):
+            numbers = Numbers(steps, batch, rank, world, epoch * steps)
+            for place, number in enumerate(numbers):
+                if place // batch % workers == worker:
+                    patches._draw_body(number, np.random.default_rng(number))
+    assert len(made) == len(set(made)), "none is drawn twice by a process"
+    assert len(made) == len({which for which, _ in made}), "nor by two of them"
+    assert len(made) > 2 * drawn_patches.LANES
+
+
+def test_processes_that_draw_divide_the_lanes():
+    assert [even_workers(n) for n in (0, 1, 3, 15, 16)] == [0, 1, 2, 8, 16]
+    assert all(drawn_patches.LANES % even_workers(n) == 0 for n in range(1, 17))
 
 
 @pytest.mark.parametrize(
-    ("cores", "devices", "drawing"), [(2, 1, 1), (16, 1, 8), (64, 1, 16), (1, 1, 0)]
+    ("cores", "devices", "tasks", "drawing"),
+    [(2, 1, 1, 1), (16, 1, 1, 15), (64, 1, 1, 16), (1, 1, 1, 0), (32, 1, 4, 7)],
 )
-def test_processes_that_draw_divide_the_lanes(monkeypatch, cores, devices, drawing):
+def test_processes_that_train_share_the_cores(
+    monkeypatch, cores, devices, tasks, drawing
+):
     monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setenv("SLURM_NTASKS", str(tasks))
     assert Place("cpu", devices).drawing == drawing
-    assert not drawing or drawn_patches.LANES % drawing == 0
+
+
+def test_each_anatomy_has_its_share(monkeypatch, tmp_path):
+    drawn = {"share": 0.75, "phantom_mm": 9.0, "public": str(tmp_path)}
+    recipe = changed(read_recipe("liver3d"), drawn=drawn)
+    kinds, nothing = list(drawn_patches.SHARES), np.zeros((1, 1, 1), np.uint8)
+    monkeypatch.setattr(DrawnPatches, "_make", lambda _, kind, __: kind)
+    monkeypatch.setattr(
+        drawn_patches,
+        "draw_sample",
+        lambda kind, *_: Sample(nothing + kinds.index(kind), nothing, nothing > 0),
+    )
+    cut = torch.full((1,), len(kinds)), torch.zeros(1)
+    monkeypatch.setattr(Patches, "_cut", lambda *_: cut)
+    patches = Patches([], SMALL, recipe, 0)
+    seen = np.array([int(patches[n][0].flatten()[0]) for n in range(4000)])
+    assert np.mean(seen < len(kinds)) == pytest.approx(0.75, abs=0.03)
+    seen = seen[seen < len(kinds)]
+    for kind, share in drawn_patches.SHARES.items():
+        assert np.mean(seen == kinds.index(kind)) == pytest.approx(share, abs=0.03)
 
 
 def test_a_folder_without_public_anatomies_is_refused_before_a_case_is_read(tmp_path):

@@ -8,6 +8,7 @@ from napari_liverseg.synthesis.appearance import draw_palette, recolour
 from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.completion import complete_upwards
+from napari_liverseg.synthesis.effusion import THIN_FLUID
 from napari_liverseg.synthesis.field import grid_axes, smooth_field
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
@@ -240,14 +241,14 @@ def test_effusions_lie_on_the_liver_and_leave_the_rest_of_the_anatomy():
     axes = grid_axes((28, 60, 70), (12.0, 6.0, 5.0), (-270.0, -177.0, -175.0))
     ill = 0
     for seed in range(12):
-        healthy, other = (
+        before, other = (
             draw_abdomen(axes, np.random.default_rng(seed), effusions=with_them)
             for with_them in (False, True)
         )
-        changed = healthy != other
+        changed = before != other
         ill += changed.any()
-        assert np.isin(other[changed], [Tissue.FLUID, Tissue.SOFT]).all()
-        assert np.isin(healthy[changed], [Tissue.LUNG, Tissue.FAT]).all()
+        assert np.isin(other[changed], [THIN_FLUID, Tissue.SOFT]).all()
+        assert np.isin(before[changed], [Tissue.LUNG, Tissue.FAT]).all()
     assert 1 <= ill <= 8
 
 

@@ -66,6 +66,12 @@ def test_two_models_are_joined_on_the_command_line(tmp_path, capsys, monkeypatch
     assert (joined.sha256, joined.liver) == (by_hand.sha256, "both")
     assert main(["models", "join", *stages, "--name", "ours"]) == 1
     assert "There is a model 'ours' already" in capsys.readouterr().err
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "file").touch()
+    for place in ("taken", "file/inside"):
+        words = ["--name", "more", "-o", str(tmp_path / place)]
+        assert main(["models", "join", *stages, *words]) == 1
+        assert "Choose" in capsys.readouterr().err
     assert main(["models", "join", *stages, "--name", "../ours"]) == 1
     assert not (tmp_path / "ours").exists()
     capsys.readouterr()

@@ -10,6 +10,7 @@ from napari_liverseg.inference.blending import window_weights
 from napari_liverseg.inference.groups import SURE, Groups
 from napari_liverseg.inference.placement import axis_starts, centre_out, lay_out
 from napari_liverseg.inference.runner import Recipe, Runner
+from napari_liverseg.inference.sums import Sums
 from napari_liverseg.inference.windows import Step, Sweep, Tally, slide
 from napari_liverseg.models.contract import Output, Windows
 from napari_liverseg.models.network import build_network
@@ -151,6 +152,27 @@ def test_an_interrupted_sweep_goes_on_and_runs_no_window_twice(network, at):
     logits = sweep.go(failing, ONE, tally)
     assert torch.equal(logits, clean)
     assert failing.windows == sweep.count == tally.done
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_lack_of_memory_while_a_row_is_finished_leaves_no_hole(
+    network, at, monkeypatch
+):
+    windows = Windows(PATCH, 0.25)
+    clean = _sweep(network, windows)[1]
+    write, calls = Sums._write, []
+
+    def failing(*given):
+        calls.append(given)
+        if len(calls) == at:
+            raise torch.OutOfMemoryError
+        write(*given)
+
+    monkeypatch.setattr(Sums, "_write", failing)
+    sweep = Sweep(_image(), windows, THREE)
+    with pytest.raises(torch.OutOfMemoryError):
+        sweep.go(network, ONE, _tally())
+    assert torch.equal(sweep.go(network, ONE, _tally()), clean)
 
 
 def test_batches_change_nothing_that_counts(network):

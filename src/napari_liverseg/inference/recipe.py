@@ -32,8 +32,9 @@ SWITCH = "NAPARI_LIVERSEG_TUNING"
 """Environment variable; ``off`` computes in float32 as it comes."""
 
 FILE = "tuning.json"
-REPEATS, REPEATS_ON_GPU = 3, 9
-"""A batch takes a GPU milliseconds, of which single ones say little."""
+REPEATS, MOST_REPEATS, ENOUGH_S = 3, 9, 0.5
+"""Repeats of each way: more than the least until they took so long together. A batch
+takes a GPU milliseconds, of which single ones say little."""
 
 FASTER = 0.9
 """Another way must take less than this share of the time of the best so far."""
@@ -51,7 +52,7 @@ def choose_recipe(
     """Return the fastest recipe that gives the same labels as float32.
 
     It is measured on a window of the CT at hand, as many at once as the run will
-    take, the first time that a model runs on a device of this computer, and read
+    take, the first time that a model runs so on a device of this computer, and read
     from `FILE` in the user's data folder afterwards. A window without liver proves
     nothing: then it is float32 as it comes, and measured again the next time.
 
@@ -104,12 +105,13 @@ def _measure(
         return _time(predictor, recipe, windows, is_cancelled)
 
     best = Recipe()
+    stop_if(is_cancelled)
+    if not _shows_liver(predictor, window):
+        return None
     least, logits = time(best)
     if logits is None:
         return None
     reference = _labels(logits, output)
-    if not bool((reference > 0).any()):
-        return None
     for recipe in _candidates(plan.device, best):
         seconds, logits = time(recipe)
         if seconds < FASTER * least and _agrees(logits, reference, output):
@@ -120,6 +122,16 @@ def _measure(
         if seconds < FASTER * least and _agrees(logits, reference, output):
             best = recipe
     return best
+
+
+def _shows_liver(predictor: Predictor, window: torch.Tensor) -> bool:
+    """Whether the network finds anything in a window, else nothing can be compared."""
+    try:
+        runner = Runner(predictor.networks[:1]).to(predictor.device.name)
+        labels = _labels(runner(window).cpu(), predictor.model.output)
+    except (RuntimeError, MemoryError):
+        return False
+    return bool((labels > 0).any())
 
 
 def _candidates(device: str, plain: Recipe) -> Iterator[Recipe]:
@@ -148,8 +160,10 @@ def _time(
         runner = Runner(predictor.networks[:1], recipe=recipe).to(device)
         # What copies take says nothing about the network.
         windows = windows.to(device)
-        times = []
-        for _ in range(REPEATS if predictor.device.kind == "cpu" else REPEATS_ON_GPU):
+        times: list[float] = []
+        while len(times) < REPEATS or (
+            len(times) < MOST_REPEATS and sum(times) < ENOUGH_S
+        ):
             stop_if(is_cancelled)
             wait_for(device)
             started = perf_counter()

@@ -179,8 +179,11 @@ class Sweep:
                 for _ in corners:
                     left.popleft()
                 tally.after_batch(len(corners))
+            # Finished before it leaves the queue: when memory runs out here, the next
+            # call finishes it.
+            finished = sums.finish(row)
             self._queue.popleft()
-            for start, stop in sums.finish(row):
+            for start, stop in finished:
                 self._tell(on_planes, self._cut(sums.logits), start, stop)
         return self._cut(sums.logits)
 

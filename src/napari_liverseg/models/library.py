@@ -121,18 +121,25 @@ def join(finder: str, detail: str, name: str, folder: Path | None = None) -> Two
     name : str
         Of the whole.
     folder : Path or None
-        Where it is written; None puts it among the user's models.
+        New; None puts it among the user's models.
 
     Raises
     ------
     ModelError
-        When they cannot be joined, or the name is taken.
+        When they cannot be joined or written, or name or folder are taken.
     """
     stages = find_model(finder), find_model(detail)
     if folder is None:
         refuse_taken(name)
         folder = user_folder() / name
-    return join_stages(*stages, name, folder)
+    if folder.exists():
+        found = f"{folder} exists already."
+        raise ModelError(found, "Choose a new folder for the model.")
+    try:
+        return join_stages(*stages, name, folder)
+    except OSError as error:
+        found = f"The model cannot be written to {folder}: {error.strerror}."
+        raise ModelError(found, "Choose another folder.") from error
 
 
 def settle(copy: Path) -> Path:

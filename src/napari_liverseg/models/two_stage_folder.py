@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -16,7 +15,6 @@ from napari_liverseg.models.two_stage import (
     TWO_STAGE_FILE,
     TwoStage,
     TwoStageSpec,
-    in_liver_of,
     read_two_stage,
 )
 from napari_liverseg.models.whole_folder import write_folder
@@ -69,8 +67,7 @@ def join(finder: Model, detail: Model, name: str, folder: Path) -> TwoStage:
     Parameters
     ----------
     finder, detail : Model
-        Both of our own kind. Where both know liver and tumour, their probabilities
-        are averaged; else the liver is the finder's.
+        Both of our own kind; their probabilities are averaged.
     name : str
         Of the whole.
     folder : Path
@@ -82,12 +79,16 @@ def join(finder: Model, detail: Model, name: str, folder: Path) -> TwoStage:
         When one is of another kind or damaged, or they do not fit together, or
         `folder` holds something else than a model.
     """
-    second = _own(detail)
-    knows_both = all(m.output.liver and m.output.tumour for m in (finder, second))
-    model = replace(
-        in_liver_of(_own(finder), second),
+    first, second = _own(finder), _own(detail)
+    model = TwoStage(
         name=name,
-        liver="both" if knows_both else "finder",
+        title=f"{first.title}; close by: {second.title}",
+        notice="; ".join(dict.fromkeys((first.notice, second.notice))),
+        version=second.version,
+        folder=folder,
+        finder=first,
+        detail=second,
+        liver="both",
     )
     return _write(model, lambda place: _copy(second, place), folder)
 

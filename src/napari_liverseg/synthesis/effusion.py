@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from napari_liverseg.synthesis.torso import Torso
 
 PLEURAL_SHARE, ASCITES_SHARE = 0.2, 0.12
-"""How often a body has each: more often than patients do, since both lie on the liver
-and look like the darkest tumours."""
+"""How often a body has each, beside those with a level of fluid behind the lungs, see
+`torso`: more often than patients do, since both lie on the liver and look like the
+darkest tumours."""
+
+THIN_FLUID = Tissue.GALLBLADDER
+"""Their fluid measures what bile does. What fills the bowel would get the contrast
+medium that patients drink, and is not looked at closely next to the liver."""
 
 COLLAPSED_SHARE = 0.6
 """How often the lung beside pleural fluid has lost its air."""
@@ -45,7 +50,7 @@ def _pleural(canvas: Canvas, torso: Torso) -> None:
         if canvas.rng.random() < COLLAPSED_SHARE:
             airless = lung & (depth < thick + canvas.draw(3, 25)) & (canvas.z < height)
             canvas.paint(airless, Tissue.SOFT)
-        canvas.paint(fluid, Tissue.FLUID)
+        canvas.paint(fluid, THIN_FLUID)
 
 
 def _ascites(canvas: Canvas, torso: Torso) -> None:
@@ -53,7 +58,7 @@ def _ascites(canvas: Canvas, torso: Torso) -> None:
     organs = canvas.where(Tissue.LIVER, Tissue.SPLEEN)
     around = canvas.draw(3, 25) * (1 + 0.5 * canvas.field(40))
     fat = torso.cavity & canvas.where(Tissue.FAT) & (canvas.z < torso.dome_mm)
-    canvas.paint(fat & (_depth_mm(canvas, ~organs) < around), Tissue.FLUID)
+    canvas.paint(fat & (_depth_mm(canvas, ~organs) < around), THIN_FLUID)
 
 
 def _depth_mm(canvas: Canvas, mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -56,10 +56,12 @@ def degrade(
     thick = rng.uniform(*THICK_MM) if rng.random() < THICK_SHARE else slice_mm
     factor = min(max(round(thick / slice_mm), 1), hu.shape[0])
     low = 4 if synthetic else 0
-    noise = scanner_noise(hu.shape, rng.uniform(low, 28), rng)
+    noise_hu = rng.uniform(low, 28)
+    noise = scanner_noise(hu.shape, noise_hu, rng)
     if factor > 1:
         # The noise is that of the thick slices, and lies across all of each.
-        hu, noise = thicken(hu, factor), thicken(noise, factor) * factor**0.5
+        hu, noise = thicken(hu, factor), thicken(noise, factor)
+        noise *= np.float32(noise_hu / max(float(noise.std()), 1e-6))
     hu = hu + noise
     hu = hu * np.float32(rng.uniform(0.92, 1.08)) if rng.random() < 0.5 else hu
     if rng.random() < 0.3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -122,16 +123,14 @@ class ClassifierFit:
         ExportError
             When the disk is full; the last checkpoint stays.
         """
-        with SummaryWriter(str(self.folder / BOARD_FOLDER)) as board:
-            while not self._is_over():
-                if self.ears.stop.is_asked:
-                    self.was_stopped = True
-                    return
-                row = self._epoch()
-                for name, value in asdict(row).items():
-                    board.add_scalar(name, value, row.epoch)
-                self._tell(row)
-                self._save()
+        while not self._is_over():
+            if self.ears.stop.is_asked:
+                self.was_stopped = True
+                return
+            row = self._epoch()
+            self._save()
+            self._show(row)
+            self._tell(row)
         if self.best:
             self.network.load_state_dict(self.best)
 
@@ -199,6 +198,15 @@ class ClassifierFit:
         found = f"Training broke down in epoch {number}: the loss is no number."
         step = "Lower the learning rate, and train into another folder."
         raise ModelError(found, step)
+
+    def _show(self, row: ClassifierEpoch) -> None:
+        """Add an epoch to the curves on TensorBoard, where the disk has room."""
+        with (
+            suppress(OSError),
+            SummaryWriter(str(self.folder / BOARD_FOLDER)) as board,
+        ):
+            for name, value in asdict(row).items():
+                board.add_scalar(name, value, row.epoch)
 
     def _tell(self, row: ClassifierEpoch) -> None:
         text = (

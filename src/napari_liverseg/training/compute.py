@@ -68,14 +68,12 @@ class Place:
 
     @property
     def drawing(self) -> int:
-        """How many processes draw patches beside each training process.
-
-        A power of two, so that they divide the lanes of `drawn_patches` among them.
-        """
+        """How many processes draw patches beside each training process."""
         if self.workers is not None:
             return self.workers
-        spare = min((os.cpu_count() or 1) // self.devices - 1, MOST_WORKERS)
-        return 1 << (spare.bit_length() - 1) if spare > 0 else 0
+        here, _ = processes(os.environ, self.devices)
+        spare = (os.cpu_count() or 1) // here - 1
+        return max(0, min(spare, MOST_WORKERS))
 
     def trainer_options(self) -> dict[str, Any]:
         """Return what Lightning's Trainer is told of devices and processes."""

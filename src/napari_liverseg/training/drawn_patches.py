@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +29,10 @@ VARIANTS = 12
 """Completed or scaled variants of the scan and of the atlas."""
 
 LANES = 32
-"""A patch takes its anatomy from the lane of its number, and each lane has one phantom
-at a time. Drawing processes that share the numbers evenly so share no anatomy, which
-takes as long to draw as a dozen patches."""
+"""A patch takes its anatomy from the lane of its place in the epoch, and each lane has
+one phantom at a time. Processes that take turns in drawing the batches of an epoch so
+share no phantom, as long as their number times that of the patches of a step divides
+this. A phantom takes as long to draw as twenty patches."""
 
 PATCHES_PER_PHANTOM = 40
 """After so many numbers of its lane a phantom is replaced."""
@@ -54,6 +54,11 @@ def refuse_missing(drawn: Drawn) -> None:
         raise CaseError(found, "Choose the right folder, or leave drawn.public out.")
 
 
+def even_workers(most: int) -> int:
+    """Return the largest power of two up to a number of processes: it divides LANES."""
+    return 1 << (most.bit_length() - 1) if most > 0 else 0
+
+
 class DrawnPatches:
     """Patches of one seed: the same number gives the same patch.
 
@@ -62,17 +67,23 @@ class DrawnPatches:
     drawn : Drawn
     grid : PatchGrid
     seed : tuple of int
+    epoch : int
+        Patches of an epoch, those of all training processes.
     """
 
-    def __init__(self, drawn: Drawn, grid: PatchGrid, seed: tuple[int, ...]) -> None:
-        self.drawn, self.grid, self.seed = drawn, grid, seed
-        self._bodies: OrderedDict[tuple[str, int], Body] = OrderedDict()
+    def __init__(
+        self, drawn: Drawn, grid: PatchGrid, seed: tuple[int, ...], epoch: int
+    ) -> None:
+        self.drawn, self.grid, self.seed, self.epoch = drawn, grid, seed, epoch
+        self._phantoms: dict[int, tuple[int, Body]] = {}
+        self._public: dict[tuple[str, int], Body] = {}
 
     def __getitem__(
         self, number: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return HU, float32, labels, uint8, and focus, bool, each (1, z, y, x)."""
-        rng = np.random.default_rng((*self.seed, number))
+        # Salted: the caller has drawn from the number itself.
+        rng = np.random.default_rng((*self.seed, 11, number))
         body = self._draw_body(number, rng)
         sample = draw_sample(body, self.grid, rng, self.drawn.inside)
         hu, labels, focus = (
@@ -84,22 +95,23 @@ class DrawnPatches:
     def _draw_body(self, number: int, rng: np.random.Generator) -> Body:
         kinds = SHARES if self.drawn.public else {"phantom": 1.0}
         kind = list(kinds)[int(rng.choice(len(kinds), p=list(kinds.values())))]
-        turn, lane = divmod(number, LANES)
-        if kind != "phantom":
-            return self._body(kind, lane % VARIANTS)
+        lane = number % self.epoch % LANES
+        if kind == "phantom":
+            return self._phantom(lane, number // LANES)
+        key = (kind, lane % VARIANTS)
+        if key not in self._public:
+            self._public[key] = self._make(*key)
+        return self._public[key]
+
+    def _phantom(self, lane: int, turn: int) -> Body:
+        """Return a lane's phantom, drawn anew once it has served."""
         # Not all lanes draw a new one at once.
         ahead = lane * PATCHES_PER_PHANTOM // LANES
         generation = (turn + ahead) // PATCHES_PER_PHANTOM
-        return self._body(kind, generation * LANES + lane)
-
-    def _body(self, kind: str, which: int) -> Body:
-        key = (kind, which)
-        if key not in self._bodies:
-            self._bodies[key] = self._make(kind, which)
-        self._bodies.move_to_end(key)
-        while len(self._bodies) > 2 * VARIANTS + LANES:
-            self._bodies.popitem(last=False)
-        return self._bodies[key]
+        if lane not in self._phantoms or self._phantoms[lane][0] != generation:
+            which = generation * LANES + lane
+            self._phantoms[lane] = generation, self._make("phantom", which)
+        return self._phantoms[lane][1]
 
     def _make(self, kind: str, which: int) -> Body:
         rng = np.random.default_rng((*self.seed, 1_000_003, which))

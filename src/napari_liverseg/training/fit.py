@@ -17,6 +17,7 @@ from napari_liverseg.synthesis.sample import PatchGrid
 from napari_liverseg.training.checkpoint_file import WholeCheckpoints, step_of
 from napari_liverseg.training.compute import Place, precision_for
 from napari_liverseg.training.curves import BOARD_FOLDER
+from napari_liverseg.training.drawn_patches import even_workers
 from napari_liverseg.training.learner import Learner
 from napari_liverseg.training.patches import Numbers, Patches, make_loader
 from napari_liverseg.training.watch import Ears, Watch
@@ -108,8 +109,12 @@ def fit_fold(
             step_of(checkpoint) if checkpoint else 0,
         )
         grid = PatchGrid(spec.patch, spec.spacing_mm)
-        patches = Patches(work.train, grid, recipe, work.number)
-        loader = make_loader(patches, numbers, place.drawing, torch.cuda.is_available)
+        world = trainer.world_size
+        patches = Patches(work.train, grid, recipe, work.number, world)
+        workers = place.drawing
+        if recipe.drawn is not None and place.workers is None:
+            workers = even_workers(workers)
+        loader = make_loader(patches, numbers, workers, torch.cuda.is_available)
         trainer.fit(learner, loader, ckpt_path=checkpoint, weights_only=True)
     network = build_network(spec.network)
     network.load_state_dict(watch.best or learner.best_guess.cpu().state_dict())

@@ -43,6 +43,8 @@ class Patches(Dataset[Sample]):
         Its sampling, augmentation, drawn share and seed.
     fold : int
         Folds draw different patches.
+    world : int
+        Training processes.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Patches(Dataset[Sample]):
         grid: PatchGrid,
         recipe: SegmentationRecipe,
         fold: int,
+        world: int = 1,
     ) -> None:
         self.cases, self.patch, self.fold = tuple(cases), grid.shape, fold
         self.sampling, self.seed = recipe.sampling, recipe.seed
@@ -58,7 +61,8 @@ class Patches(Dataset[Sample]):
         self.drawn = recipe.drawn
         if recipe.drawn is not None:
             seed = (recipe.seed, fold)
-            self.drawn_patches = DrawnPatches(recipe.drawn, grid, seed)
+            epoch = recipe.steps_per_epoch * recipe.batch * world
+            self.drawn_patches = DrawnPatches(recipe.drawn, grid, seed, epoch)
 
     def __getitem__(self, number: int) -> Sample:
         """Return HU, float32 (1, z, y, x), and labels, uint8 (1, z, y, x).
