@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_liverseg.core.segmentation import Segmentation
 
 SEEDS = (70_001, 70_002, 70_003, 70_004, 70_005, 70_006)
-SHAPE, SPACING_MM = (96, 190, 230), (2.5, 1.8, 1.8)
+FIELD_MM, PLANE, PIXEL_MM = 240.0, (190, 230), 1.8
 RESULT = Path(__file__).parent / "results" / "starter.json"
 MODEL_MADE_LIVER = 5
 
@@ -36,16 +36,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with abdomen-dicom-j2k")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
+    parser.add_argument("--slice-mm", type=float, default=2.5)
+    parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     predictor = Predictor(find_model(arguments.model), "cpu")
-    rows = [_phantom_row(predictor, seed) for seed in arguments.seeds]
+    thick = arguments.slice_mm
+    rows = [_phantom_row(predictor, seed, thick) for seed in arguments.seeds]
     if arguments.data:
         rows.append(_real_row(predictor, arguments.data))
-    _report(rows, arguments.model)
+    _report(rows, arguments.model, arguments.out)
 
 
-def _phantom_row(predictor: Predictor, seed: int) -> dict[str, object]:
-    phantom = make_phantom(seed, SHAPE, SPACING_MM)
+def _phantom_row(predictor: Predictor, seed: int, slice_mm: float) -> dict[str, object]:
+    shape = (round(FIELD_MM / slice_mm), *PLANE)
+    phantom = make_phantom(seed, shape, (slice_mm, PIXEL_MM, PIXEL_MM))
     found = decide(predictor.predict(phantom.volume))
     return _row(f"phantom {seed}", found, phantom.truth)
 
@@ -79,7 +83,7 @@ def _short(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _report(rows: list[dict[str, object]], model: str) -> None:
+def _report(rows: list[dict[str, object]], model: str, out: Path) -> None:
     phantoms = [r for r in rows if str(r["case"]).startswith("phantom")]
     liver = [float(str(r["liver_dice"])) for r in phantoms]
     tumour = [float(str(r["tumour_dice"])) for r in phantoms]
@@ -87,11 +91,9 @@ def _report(rows: list[dict[str, object]], model: str) -> None:
         if dices:
             mean, low = statistics.mean(dices), min(dices)
             print(f"phantoms: {name} Dice {mean:.3f} (lowest {low:.3f})")
-    RESULT.parent.mkdir(exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     sha256 = find_model(model).sha256
-    RESULT.write_text(
-        json.dumps({"model_sha256": sha256, "cases": rows}, indent=2) + "\n"
-    )
+    out.write_text(json.dumps({"model_sha256": sha256, "cases": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
