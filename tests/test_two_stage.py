@@ -76,7 +76,7 @@ def test_two_models_are_joined_on_the_command_line(tmp_path, capsys, monkeypatch
     assert not (tmp_path / "ours").exists()
     capsys.readouterr()
     assert main(["models", "join", "ours", "starter-3mm", "--name", "more"]) == 1
-    assert "no single model" in capsys.readouterr().err
+    assert "of two stages already" in capsys.readouterr().err
     assert not (tmp_path / "models" / "more").exists()
 
 

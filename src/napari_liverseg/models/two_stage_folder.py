@@ -96,8 +96,9 @@ def join(finder: Model, detail: Model, name: str, folder: Path) -> TwoStage:
 def _own(model: Model) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
-    found = f"The model '{model.name}' is no single model of this program's own kind."
-    raise ModelError(found, "Join models that this program trained.")
+    kind = "two stages already" if isinstance(model, TwoStage) else "another maker's kind"
+    found = f"The model '{model.name}' is of {kind}."
+    raise ModelError(found, "Join single models that this program trained.")
 
 
 def _write(
