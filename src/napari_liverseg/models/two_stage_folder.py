@@ -96,7 +96,8 @@ def join(finder: Model, detail: Model, name: str, folder: Path) -> TwoStage:
 def _own(model: Model) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
-    kind = "two stages already" if isinstance(model, TwoStage) else "another maker's kind"
+    is_double = isinstance(model, TwoStage)
+    kind = "two stages already" if is_double else "another maker's kind"
     found = f"The model '{model.name}' is of {kind}."
     raise ModelError(found, "Join single models that this program trained.")
 
