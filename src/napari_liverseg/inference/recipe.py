@@ -98,7 +98,6 @@ def _measure(
 ) -> Recipe | None:
     """Return the fastest recipe that agrees, None where the window cannot tell."""
     output = predictor.model.output
-
     windows = window.expand(plan.batch, -1, -1, -1, -1)
 
     def time(recipe: Recipe) -> tuple[float, torch.Tensor | None]:
