@@ -39,7 +39,9 @@ from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import NetworkSpec
 from napari_liverseg.models.store import find_model, list_models
 from napari_liverseg.training.case_slices import cut_slices
+from napari_liverseg.training.classifier_fit import ClassifierEpoch, ClassifierFit
 from napari_liverseg.training.compute import Place
+from napari_liverseg.training.curves import BOARD_FOLDER
 from napari_liverseg.training.picture_set import check_pictures
 from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
 from picture_case import (
@@ -88,6 +90,14 @@ def test_it_learns_and_is_judged_on_the_test_part(trained):
         rows = list(csv.DictReader(file))
     assert len(rows) == TINY["epochs"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+
+
+def test_curves_that_cannot_be_drawn_end_no_training(tmp_path):
+    fit = object.__new__(ClassifierFit)
+    fit.folder = tmp_path
+    (tmp_path / BOARD_FOLDER).touch()  # where a folder should be
+    fit._show(ClassifierEpoch(1, 0.5, 0.6, 0.7, 0.8, 1e-3, 2.0))
+    assert (tmp_path / BOARD_FOLDER).read_bytes() == b""
 
 
 def test_no_patient_is_on_two_sides(trained, pictures):
