@@ -1,6 +1,13 @@
-"""B4: a coarse pass and the windows over the liver, against every window."""
+"""B4: a coarse pass and the windows over the liver, against every window of the CT.
+
+The other side is the same network over the same CT as in B1: float32, the whole grid,
+the air around the patient too.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +19,12 @@ from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.models.store import find_model
 from napari_liverseg.synthesis.phantom import make_phantom
+
+if TYPE_CHECKING:
+    from napari_liverseg.models.contract import Input
 
 DRAWN, DRAWN_MM = (250, 256, 256), (2.0, 1.6, 1.6)
 """Drawn at half the resolution, which saves minutes, and doubled along each axis."""
@@ -23,24 +34,38 @@ TINY, TINY_MM = (24, 28, 34), (12.0, 12.8, 12.0)
 CHANGE = 0.001
 
 
+class WholeGrid(ModelSpec):
+    """A model that sees the air around the patient too."""
+
+    @property
+    def input(self) -> Input:
+        """What it is given of a CT."""
+        return replace(super().input, crop="none")
+
+
 def main(setting: Setting = ON_CPU) -> list[Row]:
     """Return B4."""
-    predictor = Predictor(find_model("starter").detail, setting.device)
+    detail = find_model("starter").detail
+    predictor = Predictor(detail, setting.device)
+    uncropped = WholeGrid(**detail.model_dump()).in_folder(detail.folder)
+    on_whole_grid = Predictor(uncropped, setting.device)
     volume, truth = _case(setting)
     repeats = setting.repeats(LONG_REPEATS)
     masks: dict[str, np.ndarray] = {}
     box = []
 
-    def run(look: str) -> None:
-        options = RunOptions(look=look, tune=False)
-        found = predictor.predict(volume, options=options)
-        masks[look] = decide(found).labels
-        if look == "liver":
-            box[:] = [found.run.box]
+    def ours() -> None:
+        found = predictor.predict(volume)
+        masks["liver"] = decide(found).labels
+        box[:] = [found.run.box, found.run.recipe]
 
-    pairs = interleave(
-        lambda: run("liver"), lambda: run("everywhere"), repeats, setting.device
-    )
+    def every_window() -> None:
+        options = RunOptions(look="everywhere", tune=False)
+        found = on_whole_grid.predict(volume, options=options)
+        masks["everywhere"] = decide(found).labels
+
+    ours()  # what is measured once on a computer is measured now
+    pairs = interleave(ours, every_window, repeats, setting.device)
     inside = box[0] or tuple(slice(0, n) for n in truth.shape)
     liver = bounding_box(truth > 0)
     complete = all(
@@ -51,12 +76,12 @@ def main(setting: Setting = ON_CPU) -> list[Row]:
     change = abs(dices["liver"] - dices["everywhere"])
     gate = (
         f"tumour Dice in the box changes by {change:.4f} (at most {CHANGE}), the box "
-        f"{'holds' if complete else 'CUTS'} the whole liver"
+        f"{'holds' if complete else 'CUTS'} the whole liver ({box[1]})"
     )
     return [
         Row(
-            "B4", "512x512x500 phantom, coarse to fine", "every window", ">= 6x",
-            *pairs.faster(), gate, change <= CHANGE and complete, repeats,
+            "B4", "512x512x500 phantom, coarse to fine", "every window, float32",
+            ">= 6x", *pairs.faster(), gate, change <= CHANGE and complete, repeats,
         )
     ]  # fmt: skip
 

@@ -22,8 +22,10 @@ from benchmarks.ratio import Row, interleave
 from benchmarks.setting import ON_CPU, Setting
 from napari_liverseg.inference.native_grid import to_native_grid
 from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.prepare import Frame
+from napari_liverseg.inference.runner import Recipe
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.models.contract import Output
 from napari_liverseg.models.nnunet_folder import read_nnunet
@@ -71,31 +73,40 @@ def _whole_call(home: Path, setting: Setting) -> Row:
     theirs, properties, array = _predictor(folder, path, setting.device)
     ours = Predictor(read_nnunet(folder), setting.device)
     opened = open_ct(path)
-    found: dict[str, NDArray[np.uint8]] = {}
+    found: dict[str, Any] = {}
 
-    def here() -> None:
-        result = ours.predict(opened, options=RunOptions(look="body"))
+    def run(recipe: Recipe | None = None) -> None:
+        options = RunOptions(look="body", recipe=recipe)
+        result = ours.predict(opened, options=options)
         mask = np.zeros(opened.hu.shape, np.uint8)
         mask[result.box] = result.decision
         found["ours"] = opened.reorientation.to_stored(mask)
+        found["recipe"] = result.run.recipe
 
     def at_home() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             answer = theirs.predict_single_npy_array(array, properties)
         found["theirs"] = np.asarray(answer, np.uint8)
 
-    here()  # what is measured once on a computer is measured now
-    pairs = interleave(here, at_home, repeats, setting.device)
     inside = opened.reorientation.to_stored(opened.hu) > -300
-    a, b = found["ours"] > 0, found["theirs"] > 0
-    a, b = a & inside, b & inside
-    dice = (
-        2 * np.count_nonzero(a & b) / max(np.count_nonzero(a) + np.count_nonzero(b), 1)
-    )
-    gate = f"Dice {dice:.5f} inside the body (random weights)"
+
+    def dice() -> float:
+        a, b = (found["ours"] > 0) & inside, (found["theirs"] > 0) & inside
+        total = np.count_nonzero(a) + np.count_nonzero(b)
+        return float(2 * np.count_nonzero(a & b) / max(total, 1))
+
+    run()  # what is measured once on a computer is measured now
+    pairs = interleave(run, at_home, repeats, setting.device)
+    same, gate = dice(), f"Dice {dice():.5f} inside the body ({found['recipe']})"
+    if multiplies_bf16(setting.device):
+        # On random weights labels hang by a hair, and the tuning keeps float32.
+        half = Recipe("bfloat16", channels_last=True)
+        faster = interleave(lambda: run(half), at_home, repeats, setting.device)
+        ratio, low, high = faster.faster()
+        gate += f"; {half}: {ratio:.2f}x ({low:.2f}-{high:.2f}), Dice {dice():.5f}"
     return Row(
         "B3", "nnU-Net PlainConvUNet folder (32..320), no mirroring, whole call",
-        "nnUNetPredictor", ">= 3x", *pairs.faster(), gate, dice >= 0.999, repeats,
+        "nnUNetPredictor", ">= 3x", *pairs.faster(), gate, same >= 0.999, repeats,
     )  # fmt: skip
 
 

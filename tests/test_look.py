@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_liverseg.core.box import bounding_box
 from napari_liverseg.core.geometry import Geometry, Reorientation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.decision import decide
@@ -19,7 +20,7 @@ from napari_liverseg.inference.look import (
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.pipeline import CUT_LIVER, NO_COARSE_LIVER
 from napari_liverseg.inference.predictor import Predictor
-from napari_liverseg.inference.prepare import prepare
+from napari_liverseg.inference.prepare import prepare, prepare_around
 from napari_liverseg.models.contract import Input, Normalisation
 from napari_liverseg.models.spec import read_spec
 from tiny_model import write_threshold_model
@@ -141,6 +142,35 @@ def test_regions_and_cuts_lie_where_the_voxels_do(orientation, transpose):
     back = part.frame.to_volume_axes(part.image[None])[0]
     whole = prepared.frame.to_volume_axes(prepared.image[None])[0]
     assert torch.equal(back, whole[part.frame.grid_box])
+
+
+@pytest.mark.parametrize("resampling", ["averaging", "nnunet"])
+@pytest.mark.parametrize("orientation", ["LPS", "RAS"])
+def test_a_part_is_prepared_as_it_would_be_cut_from_the_whole(orientation, resampling):
+    wanted = Input(
+        (2.0, 4.0, 3.0), Normalisation(), orientation, (2, 0, 1),
+        resampling=resampling, crop="none",
+    )  # fmt: skip
+    volume = _volume()
+    box = widen(LIVER, SPACING, SHAPE)
+    part = prepare_around(volume, wanted, box, (16, 8, 8))
+    whole = prepare(volume, wanted)
+    region = box_on_image(box, whole.frame)
+    inside = at_least(bounding_box(region), (16, 8, 8), whole.image.shape)
+    expected = whole.cut(inside)
+    assert part.frame == expected.frame
+    assert part.image.numel() < 0.6 * whole.image.numel()
+    torch.testing.assert_close(part.image, expected.image, rtol=1e-5, atol=1e-3)
+
+
+def test_what_a_models_own_crop_leaves_out_is_not_prepared():
+    wanted = Input(
+        (2.0, 4.0, 3.0), Normalisation(), resampling="nnunet", crop="nonzero"
+    )
+    volume = _volume()
+    volume.hu[:4] = 0
+    corner = (slice(0, 1), slice(0, 2), slice(0, 2))
+    assert prepare_around(volume, wanted, corner, (4, 4, 4)) is None
 
 
 def test_a_box_grows_to_a_window_inside_of_the_image():

@@ -117,6 +117,19 @@ def test_chunks_change_nothing(monkeypatch, chunk):
     torch.testing.assert_close(chunked, whole, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("target", [TARGET, (1.0, 2.0, 0.5), SPACING])
+def test_a_part_of_the_grid_is_that_of_the_whole_and_costs_no_more(target):
+    hu = np.random.default_rng(5).integers(-500, 500, SHAPE).astype(np.float32)
+    whole = to_model_grid(hu, SPACING, target)
+    z, y, x = whole.shape
+    box = (slice(z // 3, z // 3 + 4), slice(0, y // 2), slice(x - 5, x))
+    part = to_model_grid(hu, SPACING, target, within=box)
+    torch.testing.assert_close(part, whole[box], rtol=1e-5, atol=1e-3)
+    hu[: SHAPE[0] // 6] = np.nan  # has no share in the part: is not touched
+    again = to_model_grid(hu, SPACING, target, within=box)
+    assert torch.equal(again, part)
+
+
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("flips", [(0,), (1, 2), (0, 1, 2)])
 def test_turned_input_gives_turned_output(axes, flips):

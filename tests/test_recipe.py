@@ -150,3 +150,40 @@ def test_regions_agree_by_their_own_decision():
     assert int((reference == 1).sum()) == 32
     assert recipes._agrees(logits, reference, regions)
     assert not recipes._agrees(-logits, reference, regions)
+
+
+def test_a_recipe_that_is_asked_for_is_not_measured(predictor):
+    wanted = Recipe(channels_last=True)
+    found = predictor.predict(_volume(), options=RunOptions(recipe=wanted))
+    assert found.run.recipe == "float32, channels last"
+    assert not (data_folder() / FILE).exists()
+
+
+def test_the_fastest_way_has_a_second_chance_once_translated(predictor, monkeypatch):
+    model, volume = predictor.model, _volume()
+    image = prepare(volume, model.input).image
+    window = Sweep(image, model.windows, Groups(model.output)).middle_window()
+    held, device = network_bytes(predictor.networks, model), predictor.fresh_device()
+    plan = make_plan(model, held, device, SHAPE, 10**6, 1, volume.hu.size)
+    right = predictor.networks[0](window)
+    wrong = right.flip(1)
+    half, compiled = "bfloat16", Recipe("bfloat16", is_compiled=True)
+    timed = {
+        Recipe(): (1.0, right),
+        Recipe(channels_last=True): (0.95, right),
+        Recipe(half): (0.3, wrong),
+        Recipe(half, channels_last=True): (0.4, wrong),
+        Recipe(is_compiled=True): (0.8, right),
+        compiled: (0.2, right),
+    }
+    # Seconds of this computer would make the test a matter of luck.
+    monkeypatch.setattr(recipes, "multiplies_bf16", lambda _: True)
+    monkeypatch.setattr(recipes, "_time", lambda _p, recipe, *_: timed[recipe])
+    never = lambda: False  # noqa: E731
+    assert recipes.choose_recipe(predictor, window, plan, never) == compiled
+    assert recipes._measure(predictor, window, plan, never) == compiled
+    short = replace(plan, windows=1)
+    assert recipes._measure(predictor, window, short, never) == Recipe()
+    timed[compiled] = (0.2, wrong)
+    translated = Recipe(is_compiled=True)
+    assert recipes._measure(predictor, window, plan, never) == translated

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from napari_liverseg.core.box import Box
     from napari_liverseg.core.probabilities import Look
+    from napari_liverseg.inference.runner import Recipe
 
     OnPartial = Callable[[NDArray[np.uint8], Box], None]
 
@@ -35,12 +36,15 @@ class RunOptions:
     tune : bool
         Whether the faster ways of computing that this computer has are used
         where they give the same mask; without it float32, as it comes.
+    recipe : Recipe or None
+        Compute in this way, whatever would be measured: for comparisons of ways.
     """
 
     look: Look = "liver"
     mirror: bool = False
     focus: int | None = None
     tune: bool = True
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_liverseg.core.box import bounding_box
 from napari_liverseg.inference.fallback import first_that_fits
 from napari_liverseg.inference.finished_slices import publisher
 from napari_liverseg.inference.groups import Groups
@@ -17,9 +16,7 @@ from napari_liverseg.inference.live_memory import network_bytes
 from napari_liverseg.inference.look import (
     LEAST_LIVER_ML,
     LIVER_MARGIN_MM,
-    at_least,
     body_mask,
-    box_on_image,
     is_cut,
     mask_on_image,
     widen,
@@ -30,7 +27,7 @@ from napari_liverseg.inference.native_grid import (
 )
 from napari_liverseg.inference.options import Listener
 from napari_liverseg.inference.plan import Plan, make_plan, refuse_unless_it_fits
-from napari_liverseg.inference.prepare import prepare
+from napari_liverseg.inference.prepare import prepare, prepare_around
 from napari_liverseg.inference.recipe import choose_recipe
 from napari_liverseg.inference.runner import Recipe, Runner
 from napari_liverseg.inference.windows import Sweep, Tally
@@ -112,8 +109,7 @@ def run_pipeline(
         first = _first_pass(predictor, volume, options, on_progress, is_cancelled)
         if stages and first and not first.belief.decision.any():
             return first
-        prepared = prepare(volume, model.input, is_cancelled)
-        view = _view(predictor, volume, prepared, options, first, is_cancelled)
+        view = _view(predictor, volume, options, first, is_cancelled)
         image, frame = view.prepared.image, view.prepared.frame
         focus = _focus(options.focus, view.prepared)
         sweep = Sweep(image, model.windows, groups, region=view.region, focus=focus)
@@ -189,6 +185,8 @@ def _recipe(
     options: RunOptions,
     is_cancelled: IsCancelled,
 ) -> Recipe:
+    if options.recipe is not None:
+        return options.recipe
     if not options.tune or sweep.count == 0:
         return Recipe()
     return choose_recipe(predictor, sweep.middle_window(), plan, is_cancelled)
@@ -224,25 +222,29 @@ def _first_pass(
 def _view(
     predictor: Predictor,
     volume: CTVolume,
-    prepared: Prepared,
     options: RunOptions,
     first: Outcome | None,
     is_cancelled: IsCancelled,
 ) -> _View:
     """Return where to look, after a first pass where one pays."""
+    model = predictor.model
+    if options.look == "liver" and first:
+        least_ml = 0.0 if predictor.stages else LEAST_LIVER_ML
+        box = _liver_box(first.belief, volume, least_ml)
+        patch = model.windows.patch
+        part = box and prepare_around(volume, model.input, box, patch, is_cancelled)
+        if part:
+            return _View(part, "liver", box=box)
+    prepared = prepare(volume, model.input, is_cancelled)
     if options.look == "everywhere":
         return _View(prepared, "everywhere")
-    if options.look == "body" or first is None:
-        body = body_mask(volume, is_cancelled)
-        shape = volume.geometry.shape
-        return _View(prepared, "body", mask_on_image(body, prepared.frame, shape))
-    box = _liver_box(first.belief, volume, 0.0 if predictor.stages else LEAST_LIVER_ML)
-    inside = bounding_box(box_on_image(box, prepared.frame)) if box else None
-    if inside is None:  # no liver, or the model's own crop has left it out
+    if (
+        options.look == "liver" and first
+    ):  # no liver, or the model's own crop has left it out
         return _View(prepared, "everywhere", notes=(NO_COARSE_LIVER,))
-    patch = predictor.model.windows.patch
-    part = prepared.cut(at_least(inside, patch, prepared.image.shape))
-    return _View(part, "liver", box=box)
+    body = body_mask(volume, is_cancelled)
+    shape = volume.geometry.shape
+    return _View(prepared, "body", mask_on_image(body, prepared.frame, shape))
 
 
 def _liver_box(found: NativeBelief, volume: CTVolume, least_ml: float) -> Box | None:

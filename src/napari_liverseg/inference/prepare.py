@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from napari_liverseg.core.box import bounding_box
 from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.inference.body import body_box
+from napari_liverseg.inference.look import at_least, box_on_image
 from napari_liverseg.inference.nnunet_resampling import (
     NEGLIGIBLE,
     nearest_operator,
@@ -156,15 +158,80 @@ def prepare(
     native = nonzero_box(hu) if wanted.crop == "nonzero" else _whole(hu.shape)
     make = _as_nnunet if wanted.resampling == "nnunet" else _averaged
     grid = make(hu[native], spacing, wanted, is_cancelled)
-    frame = Frame(
+    return Prepared(grid.image, _frame(turn, native, hu.shape, grid, spacing, wanted))
+
+
+def prepare_around(
+    volume: CTVolume,
+    wanted: Input,
+    box: Box,
+    least: Shape,
+    is_cancelled: IsCancelled = never_cancelled,
+) -> Prepared | None:
+    """Return what a network sees of a part of a CT, at the cost of that part.
+
+    Models by others see the whole CT first: what they make of a part would be
+    something else.
+
+    Parameters
+    ----------
+    volume : CTVolume
+    wanted : Input
+    box : tuple of slice
+        Of the CT.
+    least : tuple of int
+        Voxels of the image at least, along the network's axes, as far as the CT
+        reaches.
+    is_cancelled : callable
+        See `prepare`.
+
+    Returns
+    -------
+    Prepared or None
+        None where the model's own crop has left the box out.
+    """
+    turn = _turn(volume, wanted)
+    if wanted.resampling == "nnunet" or wanted.crop == "nonzero":
+        whole = prepare(volume, wanted, is_cancelled)
+        inside = _inside(box, least, whole.frame)
+        return None if inside is None else whole.cut(inside)
+    hu = turn.to_network(volume.hu)
+    spacing = turn.along_network(volume.geometry.spacing_mm)
+    target = wanted.spacing_mm or spacing
+    shape = model_shape(_shape(hu.shape), spacing, target)
+    native = _whole(hu.shape)
+    whole_grid = _OnGrid(torch.empty(0), _whole(shape), shape)
+    frame = _frame(turn, native, hu.shape, whole_grid, spacing, wanted)
+    inside = _inside(box, least, frame)
+    assert inside is not None
+    part = to_model_grid(hu, spacing, target, is_cancelled, inside)
+    image = normalise_as(part, wanted.normalisation)
+    return Prepared(image, replace(frame, grid_box=turn.to_volume(inside, shape)))
+
+
+def _inside(box: Box, least: Shape, frame: Frame) -> Box | None:
+    """Return where a box of the CT lies in the image of a frame, at least so large."""
+    region = box_on_image(box, frame)
+    found = bounding_box(region)
+    return None if found is None else at_least(found, least, region.shape)
+
+
+def _frame(
+    turn: _Turn,
+    native: Box,
+    shape: tuple[int, ...],
+    grid: _OnGrid,
+    spacing_mm: Triple,
+    wanted: Input,
+) -> Frame:
+    return Frame(
         turn.axes,
         turn.flips,
-        turn.to_volume(native, hu.shape),
+        turn.to_volume(native, shape),
         turn.along_volume(grid.shape),
         turn.to_volume(grid.box, grid.shape),
-        _way_back(turn, spacing, wanted),
+        _way_back(turn, spacing_mm, wanted),
     )
-    return Prepared(grid.image, frame)
 
 
 def largest_image(volume: CTVolume, wanted: Input) -> Shape:

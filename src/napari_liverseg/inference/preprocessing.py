@@ -22,6 +22,7 @@ from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_liverseg.core.box import Box
     from napari_liverseg.core.geometry import Triple
     from napari_liverseg.core.progress import IsCancelled
 
@@ -71,6 +72,7 @@ def to_model_grid(
     spacing_mm: Triple,
     target_mm: Triple,
     is_cancelled: IsCancelled = never_cancelled,
+    within: Box | None = None,
 ) -> torch.Tensor:
     """Resample a CT to a model's spacing, a few slices at a time.
 
@@ -82,10 +84,13 @@ def to_model_grid(
         Spacing of `hu` and of the model, ``(z, y, x)``.
     is_cancelled : callable
         Asked once per chunk.
+    within : tuple of slice or None
+        The part of the model's grid that is wanted; None is all of it. Voxels of the
+        CT that have no share in it are not touched.
 
     Returns
     -------
-    Tensor, float32, shape of `model_shape`
+    Tensor, float32, shape of `model_shape`, or of the part
         Hounsfield units within `HU_RANGE`.
 
     Raises
@@ -93,20 +98,26 @@ def to_model_grid(
     CancelledError
         Once `is_cancelled` returns True.
     """
-    planes, rows, columns = hu.shape
-    shape = model_shape((planes, rows, columns), spacing_mm, target_mm)
-    along_z = axis_operator(planes, shape[0])
-    coarse = torch.zeros((shape[0], shape[1] * shape[2]))
-    step = max(1, CHUNK_VOXELS // (rows * columns))
-    for start in range(0, planes, step):
+    z, y, x = hu.shape
+    shape = model_shape((z, y, x), spacing_mm, target_mm)
+    box = within or tuple(slice(0, n) for n in shape)
+    pairs = zip(hu.shape, shape, box, strict=True)
+    (planes, along_z), (rows, along_y), (columns, along_x) = (
+        _part_of_axis(n_in, n_out, side) for n_in, n_out, side in pairs
+    )
+    hu = hu[planes, rows, columns]
+    wanted = along_z.shape[0], along_y.shape[0], along_x.shape[0]
+    coarse = torch.zeros((wanted[0], wanted[1] * wanted[2]))
+    step = max(1, CHUNK_VOXELS // (hu.shape[1] * hu.shape[2]))
+    for start in range(0, hu.shape[0], step):
         stop_if(is_cancelled)
         slab = _slab(hu, start, start + step)
-        flat = _resample_plane(slab, shape[1:]).reshape(slab.shape[0], -1)
+        flat = _resample_plane(slab, along_y, along_x).reshape(slab.shape[0], -1)
         weights = along_z[:, start : start + step]
         touched = torch.nonzero(weights.any(dim=1))[:, 0]
         first, last = int(touched[0]), int(touched[-1]) + 1
         coarse[first:last].addmm_(weights[first:last], flat)
-    return coarse.reshape(shape)
+    return coarse.reshape(wanted)
 
 
 def resample(volume: torch.Tensor, shape: Shape) -> torch.Tensor:
@@ -118,7 +129,9 @@ def resample(volume: torch.Tensor, shape: Shape) -> torch.Tensor:
     shape : tuple of int
         Voxels wanted, ``(z, y, x)``.
     """
-    plane = _resample_plane(volume, shape[1:])
+    _, rows, columns = volume.shape
+    along_y, along_x = axis_operator(rows, shape[1]), axis_operator(columns, shape[2])
+    plane = _resample_plane(volume, along_y, along_x)
     if volume.shape[0] == shape[0]:
         return plane
     operator = axis_operator(volume.shape[0], shape[0])
@@ -164,11 +177,25 @@ def _slab(hu: NDArray[Any], start: int, stop: int) -> torch.Tensor:
     return slab.clamp_(*HU_RANGE)
 
 
-def _resample_plane(slab: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Resample the last two axes of a slab ``(z, y, x)``."""
-    rows, columns = slab.shape[1:]
-    if columns != shape[1]:
-        slab = slab @ axis_operator(columns, shape[1]).T
-    if rows != shape[0]:
-        slab = axis_operator(rows, shape[0]) @ slab
+def _part_of_axis(n_in: int, n_out: int, side: slice) -> tuple[slice, torch.Tensor]:
+    """Return the voxels that have a share in a part of the new axis, and the shares."""
+    shares = axis_operator(n_in, n_out)[side]
+    touched = torch.nonzero(shares.any(dim=0))[:, 0]
+    reach = slice(int(touched[0]), int(touched[-1]) + 1)
+    return reach, shares[:, reach]
+
+
+def _resample_plane(
+    slab: torch.Tensor, along_y: torch.Tensor, along_x: torch.Tensor
+) -> torch.Tensor:
+    """Resample the last two axes of a slab ``(z, y, x)`` by their matrices."""
+    if not _is_identity(along_x):
+        slab = slab @ along_x.T
+    if not _is_identity(along_y):
+        slab = along_y @ slab
     return slab
+
+
+def _is_identity(operator: torch.Tensor) -> bool:
+    rows, columns = operator.shape
+    return rows == columns and bool((operator.diagonal() == 1).all())

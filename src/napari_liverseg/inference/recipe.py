@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_liverseg import __version__
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.progress import stop_if
 from napari_liverseg.inference.beliefs import decide_plane
@@ -84,7 +85,8 @@ def _key(predictor: Predictor, plan: Plan) -> str:
     long = "long" if _is_long(plan, 1.0) else ""
     parts = (
         predictor.model.sha256, predictor.device.name, predictor.device.title,
-        torch.__version__, str(torch.get_num_threads()), f"x{plan.batch}", long,
+        __version__, torch.__version__, str(torch.get_num_threads()),
+        f"x{plan.batch}", long,
     )  # fmt: skip
     return " ".join(part for part in parts if part)
 
@@ -111,15 +113,20 @@ def _measure(
     if logits is None:
         return None
     reference = _labels(logits, output)
+    fastest, least_of_all = best, least
     for recipe in _candidates(plan.device, best):
         seconds, logits = time(recipe)
+        if seconds < least_of_all:
+            fastest, least_of_all = recipe, seconds
         if seconds < FASTER * least and _agrees(logits, reference, output):
             best, least = recipe, seconds
     if _is_long(plan, least):
-        recipe = replace(best, is_compiled=True)
-        seconds, logits = time(recipe)
-        if seconds < FASTER * least and _agrees(logits, reference, output):
-            best = recipe
+        # Translated, a network rounds less often: the fastest may agree then.
+        for plain in dict.fromkeys((best, fastest)):
+            recipe = replace(plain, is_compiled=True)
+            seconds, logits = time(recipe)
+            if seconds < FASTER * least and _agrees(logits, reference, output):
+                best, least = recipe, seconds
     return best
 
 

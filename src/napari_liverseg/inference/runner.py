@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from napari_liverseg.inference.fallback import is_out_of_memory
+from napari_liverseg.inference.layouts import keep_layouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,6 +82,7 @@ class Runner:
         layout = torch.contiguous_format
         if self.recipe.channels_last:
             layout = torch.channels_last_3d
+            keep_layouts(self.networks)
         for network in self.networks:
             network.to(self._device)
             network.to(memory_format=layout)  # type: ignore[call-overload]

@@ -85,12 +85,13 @@ class Sums:
     def add(self, row: Row, corners: Sequence[Corner], logits: torch.Tensor) -> None:
         """Add windows of an open row, float32, shape (n, channels, z, y, x).
 
-        When memory runs out here, nothing was added.
+        When memory runs out here, nothing was added: only the move takes some.
         """
-        weighted = logits.to(self.logits.device) * self._weights
+        moved = logits.to(self.logits.device)
         _, py, px = self._patch
-        for (y, x), window in zip(corners, weighted, strict=True):
-            self._open[row.z].sums[:, :, y : y + py, x : x + px] += window
+        for (y, x), window in zip(corners, moved, strict=True):
+            place = self._open[row.z].sums[:, :, y : y + py, x : x + px]
+            place.addcmul_(window, self._weights)
 
     def finish(self, row: Row) -> list[tuple[int, int]]:
         """Close a row and return the planes ``start, stop`` that are final now."""
@@ -123,9 +124,12 @@ class Sums:
             sums = sums + row.sums[:, planes]
             weights = weights + row.weights[planes]
         is_seen = weights > 0
-        means = self._groups.reduce(sums / weights.clamp_min(1e-30))
         target = self.logits[:, start:stop]
-        target.copy_(torch.where(is_seen, means.to(target.dtype), target))
+        if bool(is_seen.all()):
+            target.copy_(self._groups.reduce(sums / weights))
+        else:
+            means = self._groups.reduce(sums / weights.clamp_min(1e-30))
+            target.copy_(torch.where(is_seen, means.to(target.dtype), target))
         self._is_finished[start:stop] = [True] * (stop - start)
 
     def _weights_of(self, row: Row) -> torch.Tensor:

@@ -1,0 +1,98 @@
+"""Memory on a CPU: layouts that norms keep, and pages that tensors lie in."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn import InstanceNorm3d
+
+from napari_liverseg.inference.layouts import LayoutKeepingNorm, keep_layouts
+from napari_liverseg.inference.runner import Recipe, Runner
+from napari_liverseg.models.network import build_network
+from napari_liverseg.models.spec import NetworkSpec
+
+LAST = torch.channels_last_3d
+
+
+def _norm(channels, *, affine=True):
+    norm = InstanceNorm3d(channels, affine=affine)
+    if affine:
+        torch.nn.init.uniform_(norm.weight, 0.5, 2.0)
+        torch.nn.init.uniform_(norm.bias, -1.0, 1.0)
+    return norm.requires_grad_(requires_grad=False)
+
+
+def _windows(*shape, dtype=torch.float32):
+    torch.manual_seed(3)
+    return (2.0 * torch.randn(shape) + 3.0).to(dtype)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_window_keeps_its_layout_and_its_numbers(affine):
+    norm, windows = _norm(8, affine=affine), _windows(1, 8, 20, 48, 40)
+    expected = norm(windows)
+    keep_layouts([norm])
+    found = norm(windows.contiguous(memory_format=LAST))
+    assert found.is_contiguous(memory_format=LAST)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_a_million_voxels_lose_no_more_than_a_few():
+    windows = _windows(1, 8, 64, 128, 128)
+    norm = _norm(8, affine=False)
+    expected = norm(windows.double())
+    keep_layouts([norm])
+    last = windows.contiguous(memory_format=LAST)
+    apart = (norm(last) - expected).abs().max()
+    at_once = torch.nn.functional.batch_norm(last, None, None, training=True)
+    assert float(apart) < 1e-4 < float((at_once - expected).abs().max())
+
+
+def test_in_bfloat16_it_is_right_to_the_format():
+    windows = _windows(1, 8, 20, 48, 40, dtype=torch.bfloat16)
+    norm = _norm(8)
+    expected = norm(windows.float())
+    keep_layouts([norm])
+    found = norm(windows.contiguous(memory_format=LAST))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6, 7, 8), (1, 3, 6, 7, 8)])
+def test_what_is_no_single_wide_window_is_left_to_pytorch(shape):
+    norm, windows = _norm(shape[1]), _windows(*shape).contiguous(memory_format=LAST)
+    expected = norm(windows)
+    keep_layouts([norm])
+    assert torch.equal(norm(windows), expected)
+
+
+def test_a_network_keeps_weights_and_its_answers_elsewhere():
+    spec = NetworkSpec(channels=(8, 16), strides=(2,), num_res_units=1)
+    network = build_network(spec).eval().requires_grad_(requires_grad=False)
+    windows, before = _windows(1, 1, 16, 24, 24), dict(network.state_dict())
+    expected = network(windows)
+    other = Runner((network,), recipe=Recipe(channels_last=True)).to("cpu")
+    torch.testing.assert_close(other(windows), expected, rtol=0, atol=1e-4)
+    norms = [m for m in network.modules() if isinstance(m, InstanceNorm3d)]
+    assert {type(norm) for norm in norms} == {LayoutKeepingNorm}
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert torch.equal(Runner((network,)).to("cpu")(windows), expected)
+
+
+@pytest.mark.parametrize("said", [None, "0"])
+def test_large_pages_are_asked_for_unless_the_user_says_otherwise(said):
+    name = "THP_MEM_ALLOC_ENABLE"
+    environment = {k: v for k, v in os.environ.items() if k != name}
+    if said is not None:
+        environment[name] = said
+    code = f"import os, sys, napari_liverseg; print(os.environ['{name}']); "
+    code += "assert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == (said or "1")
