@@ -1,7 +1,7 @@
 """B4: a coarse pass and the windows over the liver, against every window of the CT.
 
-The other side is the same network over the same CT as in B1: float32, the whole grid,
-the air around the patient too.
+The other side is the same network as B1's other side runs: float32, the whole grid, the
+air around the patient too.
 """
 
 from __future__ import annotations

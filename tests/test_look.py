@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_liverseg.core.box import bounding_box
+from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.core.geometry import Geometry, Reorientation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.decision import decide
@@ -14,6 +14,7 @@ from napari_liverseg.inference.look import (
     at_least,
     body_mask,
     box_on_image,
+    covered,
     mask_on_image,
     widen,
 )
@@ -129,11 +130,13 @@ def test_regions_and_cuts_lie_where_the_voxels_do(orientation, transpose):
     volume = _volume()
     prepared = prepare(volume, wanted)
     box = widen(LIVER, SPACING, SHAPE)
-    region = box_on_image(box, prepared.frame)
-    assert (prepared.image[torch.from_numpy(region)] > 50).sum() == (
-        prepared.image > 50
-    ).sum()
-    assert region.mean() < 0.5
+    region = prepared.image[box_on_image(box, prepared.frame)]
+    assert (region > 50).sum() == (prepared.image > 50).sum()
+    assert region.numel() < 0.5 * prepared.image.numel()
+    reach = covered(prepared.cut(box_on_image(box, prepared.frame)).frame)
+    for of_image, of_ct in zip(reach, box, strict=True):
+        assert of_ct.start - 4 <= of_image.start <= of_ct.start
+        assert of_ct.stop <= of_image.stop <= of_ct.stop + 4
     body = mask_on_image(body_mask(volume, lambda: False), prepared.frame, SHAPE)
     assert body[(prepared.image > -500).numpy()].all()
     cut = (slice(5, 25), slice(3, 30), slice(2, 20))
@@ -144,23 +147,52 @@ def test_regions_and_cuts_lie_where_the_voxels_do(orientation, transpose):
     assert torch.equal(back, whole[part.frame.grid_box])
 
 
+@pytest.mark.parametrize("statistics", ["fixed", "mean-sd", "min-max"])
 @pytest.mark.parametrize("resampling", ["averaging", "nnunet"])
 @pytest.mark.parametrize("orientation", ["LPS", "RAS"])
-def test_a_part_is_prepared_as_it_would_be_cut_from_the_whole(orientation, resampling):
+@pytest.mark.parametrize("beyond", [0, 30])
+def test_a_part_is_prepared_as_it_would_be_cut_from_the_whole(
+    orientation, resampling, statistics, beyond
+):
     wanted = Input(
-        (2.0, 4.0, 3.0), Normalisation(), orientation, (2, 0, 1),
+        (2.0, 4.0, 3.0), Normalisation(statistics=statistics), orientation, (2, 0, 1),
         resampling=resampling, crop="none",
     )  # fmt: skip
-    volume = _volume()
-    box = widen(LIVER, SPACING, SHAPE)
-    part = prepare_around(volume, wanted, box, (16, 8, 8))
+    volume, least = _volume(), (16, 8, 8)
+    z, y, x = widen(LIVER, SPACING, SHAPE)
+    box = (slice(z.start, min(z.stop + beyond, SHAPE[0])), y, x)
+    part = prepare_around(volume, wanted, box, least)
     whole = prepare(volume, wanted)
-    region = box_on_image(box, whole.frame)
-    inside = at_least(bounding_box(region), (16, 8, 8), whole.image.shape)
-    expected = whole.cut(inside)
+    inside = box_on_image(box, whole.frame)
+    expected = whole.cut(at_least(inside, least, whole.image.shape))
     assert part.frame == expected.frame
-    assert part.image.numel() < 0.6 * whole.image.numel()
+    assert part.image.numel() < 0.8 * whole.image.numel()
     torch.testing.assert_close(part.image, expected.image, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("knows_body", [True, False])
+@pytest.mark.parametrize("orientation", ["LPS", "RAS"])
+def test_a_model_of_bodies_is_not_shown_a_table(orientation, knows_body):
+    wanted = Input((3.0, 3.0, 3.0), Normalisation(), orientation)
+    volume = _volume()
+    volume.hu[:, 66:70] = 300  # below the patient, with air between
+    body = covered(prepare(volume, wanted).frame)
+    assert body[1].stop <= 66
+    least = (60, 70, 80)  # a window that would reach all of it
+    known = body if knows_body else None
+    part = prepare_around(volume, wanted, LIVER, least, known)
+    assert part.image.max() < 250
+    expected = prepare(volume, wanted).frame.grid_box
+    for found, wished in zip(part.frame.grid_box, expected, strict=True):
+        assert wished.start - 1 <= found.start <= wished.start
+        assert wished.stop <= found.stop <= wished.stop + 1
+
+
+@pytest.mark.parametrize("resampling", ["averaging", "nnunet"])
+def test_preparing_a_part_stops_when_asked(resampling):
+    wanted = Input((2.0, 4.0, 3.0), Normalisation(), resampling=resampling, crop="none")
+    with pytest.raises(CancelledError):
+        prepare_around(_volume(), wanted, LIVER, (4, 4, 4), is_cancelled=lambda: True)
 
 
 def test_what_a_models_own_crop_leaves_out_is_not_prepared():

@@ -125,7 +125,8 @@ def test_a_part_of_the_grid_is_that_of_the_whole_and_costs_no_more(target):
     box = (slice(z // 3, z // 3 + 4), slice(0, y // 2), slice(x - 5, x))
     part = to_model_grid(hu, SPACING, target, within=box)
     torch.testing.assert_close(part, whole[box], rtol=1e-5, atol=1e-3)
-    hu[: SHAPE[0] // 6] = np.nan  # has no share in the part: is not touched
+    # What has no share in the part is not touched.
+    hu[: SHAPE[0] // 6] = hu[:, -4:] = hu[:, :, :4] = np.nan
     again = to_model_grid(hu, SPACING, target, within=box)
     assert torch.equal(again, part)
 

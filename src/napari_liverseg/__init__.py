@@ -3,8 +3,9 @@
 import os
 from importlib.metadata import version
 
-# PyTorch reads it when it first takes memory. On Linux large tensors then come in pages
-# of 2 MB: with pages of 4 KB, networks on a CPU spend a third of their time on them.
+# PyTorch reads it when it first takes memory for large tensors. On Linux these then come
+# in pages of 2 MB; with pages of 4 KB, networks on a CPU spend up to a third of their
+# time on them.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = version("napari-liverseg")

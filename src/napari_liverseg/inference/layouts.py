@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 FEW_CHANNELS = 8
 """Of fewer, copies take less than a sum over voxels of so many neighbours."""
 
-SLAB_VOXELS = 131_072
-"""PyTorch adds channels-last voxels up one after the other: of a million, float32
-loses a thousandth of a standard deviation, of so many a tenth of that."""
+CHUNK_VOXELS = 16_384
+"""Voxels that are added up at a time: they stay in a processor's cache."""
 
 
 class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
@@ -31,17 +30,15 @@ class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Return windows, shape (n, channels, z, y, x), normalised each by itself."""
-        count, channels = windows.shape[:2]
-        is_plain = count != 1 or channels < FEW_CHANNELS or windows.is_contiguous()
-        if is_plain or self.track_running_stats:
+        if not _is_kept(windows) or self.track_running_stats:
             return super().forward(windows)
-        if _adds_up_badly(windows):
-            mean, variance = _moments(windows)
+        if windows.device.type != "cpu" or torch.compiler.is_compiling():
             return functional.batch_norm(
-                windows, mean, variance, self.weight, self.bias, eps=self.eps
+                windows, None, None, self.weight, self.bias, training=True, eps=self.eps
             )
+        mean, variance = _moments(windows)
         return functional.batch_norm(
-            windows, None, None, self.weight, self.bias, training=True, eps=self.eps
+            windows, mean, variance, self.weight, self.bias, eps=self.eps
         )
 
 
@@ -53,19 +50,31 @@ def keep_layouts(networks: Iterable[torch.nn.Module]) -> None:
                 module.__class__ = LayoutKeepingNorm
 
 
-def _adds_up_badly(window: torch.Tensor) -> bool:
-    """Whether PyTorch's own sums lose more than the number format does."""
-    is_exact = window.dtype == torch.float32 and window.device.type == "cpu"
-    return is_exact and not torch.compiler.is_compiling()
+def _is_kept(windows: torch.Tensor) -> bool:
+    """Whether these are one window, channels last, of more than a few channels."""
+    count, channels = windows.shape[:2]
+    is_last = windows.is_contiguous(memory_format=torch.channels_last_3d)
+    is_first = windows.is_contiguous()
+    return count == 1 and channels >= FEW_CHANNELS and is_last and not is_first
 
 
 def _moments(window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and variance of each channel, put together from slabs of planes."""
-    planes = max(1, SLAB_VOXELS // window[0, 0, 0].numel())
-    slabs = torch.split(window, planes, dim=2)
-    found = [torch.batch_norm_update_stats(slab, None, None, 0.0) for slab in slabs]
-    means, variances = (torch.stack(each).double() for each in zip(*found, strict=True))
-    share = torch.tensor([[slab.shape[2] / window.shape[2]] for slab in slabs])
-    mean = (means * share).sum(0)
-    variance = ((variances + (means - mean).square()) * share).sum(0)
-    return mean.float(), variance.float()
+    """Return mean and variance of each channel, float32.
+
+    A CPU's batch norm adds a channels-last window up voxel by voxel in float32, and
+    takes rounding errors of a channel that hardly changes, as in air, for its contrast.
+    So voxels are taken relative to the first, and chunks are added up in float64.
+    """
+    channels = window.shape[1]
+    voxels = window.permute(0, 2, 3, 4, 1).reshape(-1, channels)
+    pivot = voxels[0].float()
+    ones = torch.ones(1, CHUNK_VOXELS)
+    first, second = torch.zeros(2, channels, dtype=torch.float64)
+    for chunk in torch.split(voxels, CHUNK_VOXELS):
+        apart = chunk - pivot
+        add_up = ones[:, : len(apart)]
+        first += (add_up @ apart)[0]
+        second += (add_up @ apart.square_())[0]
+    mean = first / len(voxels)
+    variance = (second / len(voxels) - mean.square()).clamp_min(0.0)
+    return (pivot + mean).float(), variance.float()

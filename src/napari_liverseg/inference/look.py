@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,15 +78,36 @@ def at_least(box: Box, size: Shape, shape: Sequence[int]) -> Box:
     return z, y, x
 
 
-def box_on_image(box: Box, frame: Frame) -> Mask:
-    """Return which voxels of the network's image lie in a box of the CT."""
-    inside = []
+def box_on_image(box: Box, frame: Frame) -> Box | None:
+    """Return where a box of the CT lies in the network's image, None if nowhere."""
+    sides = []
     for axis, side in enumerate(box):
         native = _native_positions(frame, axis)
         reach = 0.5 * _ratio(frame, axis) + 0.5
-        inside.append((native >= side.start - reach) & (native < side.stop + reach))
-    z, y, x = inside
-    return _to_network_axes(z[:, None, None] & y[None, :, None] & x[None, None], frame)
+        inside = (native >= side.start - reach) & (native < side.stop + reach)
+        touched = np.flatnonzero(inside)
+        if touched.size == 0:
+            return None
+        sides.append((int(touched[0]), int(touched[-1]) + 1, native.size))
+    turned = zip((sides[axis] for axis in frame.axes), frame.flips, strict=True)
+    z, y, x = (
+        slice(n - stop, n - start) if flip else slice(start, stop)
+        for (start, stop, n), flip in turned
+    )
+    return z, y, x
+
+
+def covered(frame: Frame) -> Box:
+    """Return the part of the CT that an image covers, to whole voxels."""
+    sides = []
+    for native, kept, n in zip(
+        frame.native_box, frame.grid_box, frame.grid_shape, strict=True
+    ):
+        ratio = (native.stop - native.start) / n
+        start = native.start + math.floor(kept.start * ratio)
+        sides.append(slice(start, native.start + math.ceil(kept.stop * ratio)))
+    z, y, x = sides
+    return z, y, x
 
 
 def mask_on_image(mask: Mask, frame: Frame, shape: tuple[int, int, int]) -> Mask:

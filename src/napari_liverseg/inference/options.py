@@ -37,7 +37,7 @@ class RunOptions:
         Whether the faster ways of computing that this computer has are used
         where they give the same mask; without it float32, as it comes.
     recipe : Recipe or None
-        Compute in this way, whatever would be measured: for comparisons of ways.
+        Compute in this way, every stage, whatever `tune` says: to compare ways.
     """
 
     look: Look = "liver"

@@ -17,6 +17,7 @@ from napari_liverseg.inference.look import (
     LEAST_LIVER_ML,
     LIVER_MARGIN_MM,
     body_mask,
+    covered,
     is_cut,
     mask_on_image,
     widen,
@@ -71,6 +72,8 @@ class Outcome:
         Where the model looked, see `RunRecord`.
     recipe : str
     notes : tuple of str
+    seen : tuple of slice
+        Box of the CT that the network's image covered.
     """
 
     belief: NativeBelief
@@ -81,6 +84,7 @@ class Outcome:
     margin_mm: float
     recipe: str
     notes: tuple[str, ...]
+    seen: Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +156,7 @@ def run_pipeline(
             *notes,
             *_cut_note(belief, view, volume),
         ),
+        seen=covered(frame),
     )
 
 
@@ -227,24 +232,31 @@ def _view(
     is_cancelled: IsCancelled,
 ) -> _View:
     """Return where to look, after a first pass where one pays."""
-    model = predictor.model
-    if options.look == "liver" and first:
-        least_ml = 0.0 if predictor.stages else LEAST_LIVER_ML
-        box = _liver_box(first.belief, volume, least_ml)
-        patch = model.windows.patch
-        part = box and prepare_around(volume, model.input, box, patch, is_cancelled)
-        if part:
-            return _View(part, "liver", box=box)
-    prepared = prepare(volume, model.input, is_cancelled)
+    looks_for_liver = options.look == "liver" and first is not None
+    if looks_for_liver and first:
+        view = _around_liver(predictor, volume, first, is_cancelled)
+        if view is not None:
+            return view
+    prepared = prepare(volume, predictor.model.input, is_cancelled)
     if options.look == "everywhere":
         return _View(prepared, "everywhere")
-    if (
-        options.look == "liver" and first
-    ):  # no liver, or the model's own crop has left it out
+    if looks_for_liver:  # there is none, or the model's own crop has left it out
         return _View(prepared, "everywhere", notes=(NO_COARSE_LIVER,))
     body = body_mask(volume, is_cancelled)
     shape = volume.geometry.shape
     return _View(prepared, "body", mask_on_image(body, prepared.frame, shape))
+
+
+def _around_liver(
+    predictor: Predictor, volume: CTVolume, first: Outcome, is_cancelled: IsCancelled
+) -> _View | None:
+    least_ml = 0.0 if predictor.stages else LEAST_LIVER_ML
+    box = _liver_box(first.belief, volume, least_ml)
+    if box is None:
+        return None
+    wanted, patch = predictor.model.input, predictor.model.windows.patch
+    part = prepare_around(volume, wanted, box, patch, first.seen, is_cancelled)
+    return None if part is None else _View(part, "liver", box=box)
 
 
 def _liver_box(found: NativeBelief, volume: CTVolume, least_ml: float) -> Box | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from napari_liverseg.core.box import bounding_box
 from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.inference.body import body_box
 from napari_liverseg.inference.look import at_least, box_on_image
@@ -166,12 +165,13 @@ def prepare_around(
     wanted: Input,
     box: Box,
     least: Shape,
+    body: Box | None = None,
     is_cancelled: IsCancelled = never_cancelled,
 ) -> Prepared | None:
-    """Return what a network sees of a part of a CT, at the cost of that part.
+    """Return what a network sees of a part of a CT.
 
-    Models by others see the whole CT first: what they make of a part would be
-    something else.
+    Where voxels of the whole CT have a say in it, as in nnU-Net's resampling, its
+    crop, or statistics of an image, the whole is prepared and then cut.
 
     Parameters
     ----------
@@ -181,7 +181,9 @@ def prepare_around(
         Of the CT.
     least : tuple of int
         Voxels of the image at least, along the network's axes, as far as the CT
-        reaches.
+        reaches, or the body for a model that is shown the body alone.
+    body : tuple of slice or None
+        Box of the CT around the body, where it is known.
     is_cancelled : callable
         See `prepare`.
 
@@ -190,30 +192,47 @@ def prepare_around(
     Prepared or None
         None where the model's own crop has left the box out.
     """
-    turn = _turn(volume, wanted)
-    if wanted.resampling == "nnunet" or wanted.crop == "nonzero":
+    sees_all = wanted.crop == "nonzero" or (wanted.crop == "body" and body is None)
+    is_fixed = wanted.normalisation.statistics == "fixed"
+    if sees_all or not is_fixed or wanted.resampling == "nnunet":
         whole = prepare(volume, wanted, is_cancelled)
-        inside = _inside(box, least, whole.frame)
-        return None if inside is None else whole.cut(inside)
+        inside = box_on_image(box, whole.frame)
+        shape = _shape(whole.image.shape)
+        return None if inside is None else whole.cut(at_least(inside, least, shape))
+    turn = _turn(volume, wanted)
     hu = turn.to_network(volume.hu)
     spacing = turn.along_network(volume.geometry.spacing_mm)
     target = wanted.spacing_mm or spacing
     shape = model_shape(_shape(hu.shape), spacing, target)
-    native = _whole(hu.shape)
-    whole_grid = _OnGrid(torch.empty(0), _whole(shape), shape)
-    frame = _frame(turn, native, hu.shape, whole_grid, spacing, wanted)
-    inside = _inside(box, least, frame)
-    assert inside is not None
-    part = to_model_grid(hu, spacing, target, is_cancelled, inside)
-    image = normalise_as(part, wanted.normalisation)
-    return Prepared(image, replace(frame, grid_box=turn.to_volume(inside, shape)))
+    empty = _OnGrid(torch.empty(0), _whole(shape), shape)
+    frame = _frame(turn, _whole(hu.shape), hu.shape, empty, spacing, wanted)
+    seen = _whole(shape)
+    if wanted.crop == "body" and body is not None:
+        seen = box_on_image(body, frame) or seen
+    part = _part(box_on_image(box, frame), seen, least)
+    if part is None:
+        return None
+    image = to_model_grid(hu, spacing, target, is_cancelled, part)
+    frame = replace(frame, grid_box=turn.to_volume(part, shape))
+    return Prepared(normalise_as(image, wanted.normalisation), frame)
 
 
-def _inside(box: Box, least: Shape, frame: Frame) -> Box | None:
-    """Return where a box of the CT lies in the image of a frame, at least so large."""
-    region = box_on_image(box, frame)
-    found = bounding_box(region)
-    return None if found is None else at_least(found, least, region.shape)
+def _part(inside: Box | None, seen: Box, least: Shape) -> Box | None:
+    """Return a box, no smaller than `least`, within what is seen of a grid."""
+    if inside is None:
+        return None
+    sides = zip(inside, seen, strict=True)
+    moved = [
+        slice(max(a.start, b.start) - b.start, min(a.stop, b.stop) - b.start)
+        for a, b in sides
+    ]
+    if any(side.stop <= side.start for side in moved):
+        return None
+    z, y, x = moved
+    shape = [side.stop - side.start for side in seen]
+    grown = zip(at_least((z, y, x), least, shape), seen, strict=True)
+    z, y, x = (slice(a.start + b.start, a.stop + b.start) for a, b in grown)
+    return z, y, x
 
 
 def _frame(
