@@ -3,8 +3,8 @@
 import os
 from importlib.metadata import version
 
-# PyTorch reads it when it first takes memory for large tensors. On Linux these then come
-# in pages of 2 MB; with pages of 4 KB, networks on a CPU spend up to a third of their
+# PyTorch reads it when it first takes memory for large tensors. On Linux these come in
+# pages of 2 MB then; with pages of 4 KB, networks on a CPU spend up to a third of their
 # time on them.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
