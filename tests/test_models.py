@@ -150,6 +150,7 @@ REFUSED_SPECS = {
     "strides missing": ({"network": {"channels": [4, 8], "strides": []}}, "strides"),
     "other network": ({"network": {"type": "os.system"}}, "network.type"),
     "unknown post-processing": ({"post_processing": {"magic": True}}, "post_process"),
+    "no weight of tumour": ({"tumour_weight": 0}, "tumour_weight"),
     "short hash": ({"sha256": "abc"}, "sha256"),
     "no hash": ({"sha256": ""}, "sha256"),
 }

@@ -72,14 +72,17 @@ def test_a_patch_that_the_network_cannot_halve_is_refused():
 def test_a_start_must_be_of_our_kind_and_have_the_layers(tmp_path):
     cleaning = PostProcessing(smallest_tumour_ml=0.3)
     folder = write_random_model(
-        tmp_path / "first", overlap=0.4, post_processing=cleaning
+        tmp_path / "first", overlap=0.4, post_processing=cleaning, tumour_weight=3.0
     )
     quick = changed(read_recipe("quick"), start=str(folder))
     start = start_of(quick)
     assert isinstance(start.model, ModelSpec)
     spec = draft(quick, start)
-    for field in ("patch", "spacing_mm", "network", "overlap", "post_processing"):
+    kept = ("patch", "spacing_mm", "network", "overlap", "post_processing")
+    for field in (*kept, "tumour_weight"):
         assert getattr(spec, field) == getattr(start.model, field)
+    assert draft(changed(quick, loss="liver-tumour"), start).tumour_weight == 2.0
+    assert draft(tiny_recipe(), None).tumour_weight == 1.0
     with pytest.raises(ModelError, match="has other layers"):
         start_of(tiny_recipe(start=str(folder)))
 

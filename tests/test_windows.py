@@ -1,5 +1,7 @@
 """Windows: the same numbers as MONAI's, in any order, and after any interruption."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -218,6 +220,19 @@ def test_many_channels_are_merged_as_soon_as_planes_are_finished():
     assert regions.kept == Output(2, (0,), (1,), activation="sigmoid")
     assert torch.equal(regions.reduce(logits[:8]), logits[:2])
     assert float(regions.nothing((1, 1, 1), torch.float32).max()) == -SURE
+
+
+@pytest.mark.parametrize("channels", [3, 9])
+def test_a_weight_that_a_loss_gave_tumours_is_taken_back(channels):
+    torch.manual_seed(2)
+    logits = torch.randn(channels, 2, 3, 4)
+    output = Output(channels, (1,), (2,), tumour_weight=2.0)
+    plain = Groups(replace(output, tumour_weight=1.0)).reduce(logits)
+    found, before = Groups(output).reduce(logits), plain.clone()
+    odds = (found[2] - plain[2]).exp()
+    torch.testing.assert_close(odds, torch.full_like(odds, 0.5))
+    assert torch.equal(found[:2], plain[:2])
+    assert torch.equal(plain, before)
 
 
 def test_folds_and_mirror_images_are_averaged(network):

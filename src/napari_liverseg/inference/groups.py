@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,19 @@ class Groups:
         return replace(self.output, channels=count, liver=liver, tumour=tumour)
 
     def reduce(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the channels that are kept, shape (kept, z, y, x)."""
+        """Return the channels that are kept, shape (kept, z, y, x).
+
+        Of tumour those that a loss without weights would have taught: its odds are
+        divided by the weight that it had.
+        """
+        kept = self._merged(logits)
+        if self.output.tumour_weight == 1.0:
+            return kept
+        kept = kept.clone()
+        kept[list(self.kept.tumour)] -= math.log(self.output.tumour_weight)
+        return kept
+
+    def _merged(self, logits: torch.Tensor) -> torch.Tensor:
         if not self.is_reduced:
             return logits
         sets = [list(self.output.liver), list(self.output.tumour)]

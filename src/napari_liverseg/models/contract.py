@@ -113,12 +113,16 @@ class Output:
     activation : {'softmax', 'sigmoid'}
         One label a voxel, the first channel background, or regions that may
         overlap, each decided at 0.5.
+    tumour_weight: float
+        How often the loss that trained the network counted a voxel of tumour: its
+        odds of tumour are so many times too high.
     """
 
     channels: int
     liver: tuple[int, ...]
     tumour: tuple[int, ...]
     activation: Literal["softmax", "sigmoid"] = "softmax"
+    tumour_weight: float = 1.0
 
 
 class Model(Protocol):

@@ -130,6 +130,9 @@ class ModelSpec(FolderSpec):
         a recipe.
     post_processing : PostProcessing
         How masks made from its probabilities are cleaned.
+    tumour_weight : float
+        How often the cross-entropy that trained it counted a voxel of tumour; it is
+        taken back when the network runs, see `Output`.
     """
 
     spec_name: ClassVar[str] = SPEC_FILE
@@ -142,6 +145,7 @@ class ModelSpec(FolderSpec):
     overlap: float = Field(default=0.25, ge=0.0, le=0.9)
     network: AnyNetwork = NetworkSpec()
     post_processing: PostProcessing = PostProcessing()
+    tumour_weight: float = Field(default=1.0, ge=1.0, le=100.0)
     networks: int = Field(default=1, ge=1, le=MOST_NETWORKS)
     recipe: str = ""
 
@@ -166,8 +170,9 @@ class ModelSpec(FolderSpec):
     @property
     def output(self) -> Output:
         """What the network's channels mean."""
-        labels = self.labels
-        return Output(len(Labels.model_fields), (labels.liver,), (labels.tumour,))
+        liver, tumour = (self.labels.liver,), (self.labels.tumour,)
+        weight = self.tumour_weight
+        return Output(len(Labels.model_fields), liver, tumour, tumour_weight=weight)
 
     def load_networks(self) -> tuple["torch.nn.Module", ...]:
         """Return the networks with their weights, see `models.network.load_network`."""

@@ -18,6 +18,7 @@ from napari_liverseg.models.folder_spec import Figure
 from napari_liverseg.models.foreign_file import first_fault
 from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, ModelSpec
+from napari_liverseg.training.segmentation_recipe import TUMOUR_WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,6 +57,7 @@ def draft(recipe: SegmentationRecipe, start: Start | None) -> ModelSpec:
             hu_window=recipe.hu_window or _window(start),
             overlap=_overlap(recipe, start),
             post_processing=_cleaning(recipe, start),
+            tumour_weight=_tumour_weight(recipe, start),
             training_data="nothing yet",
             trained_on=_today(),
             licence=recipe.licence,
@@ -196,6 +198,13 @@ def _notice(recipe: SegmentationRecipe, network: NetworkSpec) -> str:
 
 def _window(start: Start | None) -> tuple[float, float]:
     return start.network.hu_window if start else ABDOMEN_WINDOW_HU
+
+
+def _tumour_weight(recipe: SegmentationRecipe, start: Start | None) -> float:
+    """Return what the loss weighs tumour with; a short training unlearns no weight."""
+    if recipe.loss == "liver-tumour":
+        return TUMOUR_WEIGHT
+    return _of(start).tumour_weight if start else 1.0
 
 
 def _cleaning(recipe: SegmentationRecipe, start: Start | None) -> PostProcessing:

@@ -8,11 +8,12 @@ import torch
 from torch.nn import functional
 
 from napari_liverseg.core.segmentation import TUMOUR
+from napari_liverseg.training.segmentation_recipe import TUMOUR_WEIGHT
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CLASS_WEIGHTS = (1.0, 1.0, 2.0)
+CLASS_WEIGHTS = (1.0, 1.0, TUMOUR_WEIGHT)
 """Cross-entropy weights of background, liver and tumour."""
 
 TUMOUR_DICE_WEIGHT = 0.5

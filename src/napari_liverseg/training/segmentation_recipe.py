@@ -10,6 +10,9 @@ from napari_liverseg.training.recipe import Recipe
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
+TUMOUR_WEIGHT = 2.0
+"""How often the cross-entropy of the loss `liver-tumour` counts a voxel of tumour."""
+
 
 class Names(BaseModel):
     """Which labels of the data set are meant, by their names there.
