@@ -7,6 +7,7 @@ import torch
 from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.core.geometry import Geometry, Reorientation
 from napari_liverseg.core.volume import CTVolume
+from napari_liverseg.inference import pipeline
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.doubts import doubts
 from napari_liverseg.inference.look import (
@@ -23,8 +24,9 @@ from napari_liverseg.inference.pipeline import CUT_LIVER, NO_COARSE_LIVER
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.prepare import prepare, prepare_around
 from napari_liverseg.models.contract import Input, Normalisation
+from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.spec import read_spec
-from tiny_model import write_threshold_model
+from tiny_model import write_threshold_model, write_two_stage
 
 SHAPE, SPACING = (60, 70, 80), (3.0, 3.0, 3.0)
 LIVER = (slice(28, 47), slice(20, 40), slice(12, 44))
@@ -112,6 +114,28 @@ def test_a_box_that_cannot_hold_the_liver_is_told(predictor, monkeypatch, too_sm
     monkeypatch.setattr("napari_liverseg.inference.pipeline.widen", lambda *_: narrow)
     found, _ = _run(predictor, volume, "liver")
     assert found.run.notes == (CUT_LIVER, *doubts(found))
+
+
+def test_only_a_first_pass_over_the_body_says_where_the_body_is(tmp_path, monkeypatch):
+    known = []
+
+    def prepared(*arguments):
+        known.append(arguments[4])
+        return prepare_around(*arguments)
+
+    monkeypatch.setattr(pipeline, "prepare_around", prepared)
+    for name, spacing in (("first", (6.0, 6.0, 6.0)), ("second", (1.5, 3.0, 3.0))):
+        write_threshold_model(tmp_path / name, spacing_mm=spacing, patch=(16, 24, 24))
+    folder = write_two_stage(tmp_path / "two", "first", "second")
+    two = Predictor(read_model(folder), "cpu")
+    two.predict(_volume())
+    assert known.pop() is not None
+    # A first stage so fine that a liver is found for it: it saw no more than a box.
+    of_first = Predictor(two.coarse.model, "cpu")
+    two.coarse.__dict__["coarse"] = of_first
+    two.predict(_volume())
+    assert known[0] is not None
+    assert known[1] is None
 
 
 def test_a_coarse_model_needs_no_coarser_one(tmp_path):

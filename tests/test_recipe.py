@@ -10,11 +10,12 @@ import torch
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.core.geometry import Geometry, Reorientation
+from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference import recipe as recipes
 from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.live_memory import network_bytes
-from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.inference.plan import make_plan
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.prepare import prepare
@@ -23,6 +24,8 @@ from napari_liverseg.inference.runner import Recipe
 from napari_liverseg.inference.windows import Sweep
 from napari_liverseg.models.contract import Output
 from napari_liverseg.models.spec import read_spec
+from napari_liverseg.models.store import find_model
+from napari_liverseg.training.segmentation_recipe import TUMOUR_WEIGHT
 from tiny_model import write_random_model, write_threshold_model
 
 SHAPE, SPACING = (24, 40, 48), (3.0, 3.0, 3.0)
@@ -150,6 +153,35 @@ def test_regions_agree_by_their_own_decision():
     assert int((reference == 1).sum()) == 32
     assert recipes._agrees(logits, reference, regions)
     assert not recipes._agrees(-logits, reference, regions)
+
+
+def test_the_weight_of_a_spec_reaches_slices_early_and_late(tmp_path):
+    found, early = {}, {}
+    for weight in (1.0, 20.0):
+        folder = write_random_model(
+            tmp_path / f"x{weight:g}", spacing_mm=(3, 3, 3), tumour_weight=weight,
+            post_processing=PostProcessing(largest_component=False, fill_holes_cm2=0),
+        )  # fmt: skip
+        shown = np.zeros(SHAPE, np.uint8)
+
+        def show(labels, box, shown=shown):
+            shown[box] = labels
+
+        listener = Listener(on_partial=show)
+        predictor = Predictor(read_spec(folder), "cpu")
+        found[weight] = predictor.predict(_volume(), listener=listener)
+        early[weight] = shown
+        late = np.zeros(SHAPE, np.uint8)
+        late[found[weight].box] = found[weight].decision
+        np.testing.assert_array_equal(shown, late)
+    tumours = {weight: int((labels == 2).sum()) for weight, labels in early.items()}
+    assert 0 <= tumours[20.0] < tumours[1.0]
+
+
+def test_the_bundled_stages_say_what_their_loss_weighed():
+    starter = find_model("starter")
+    stages = starter.finder, starter.detail
+    assert [s.output.tumour_weight for s in stages] == [TUMOUR_WEIGHT] * 2
 
 
 def test_a_recipe_that_is_asked_for_is_not_measured(predictor):

@@ -11,6 +11,7 @@ from napari_liverseg.training.alter import Alterer
 from napari_liverseg.training.augmentation import Augmentation
 from napari_liverseg.training.card import draft, structures
 from napari_liverseg.training.compute import precision_for, processes
+from napari_liverseg.training.learner import Learner
 from napari_liverseg.training.objective import make_loss
 from napari_liverseg.training.order import rank_in
 from napari_liverseg.training.patches import Numbers
@@ -153,6 +154,20 @@ def test_patch_numbers_go_on_anywhere_and_are_shared_by_processes():
     assert list(late) == list(range(12, 18))
     both = [n for rank in (0, 1) for n in Numbers(3, 2, rank, 2, 0)]
     assert sorted(both) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("loss", "weight"), [("dice+cross-entropy", 2.0), ("liver-tumour", 1.0)]
+)
+def test_a_loss_sees_what_a_run_will_make_of_the_answer(tmp_path, loss, weight):
+    folder = write_random_model(tmp_path / "first", tumour_weight=2.0)
+    recipe = changed(read_recipe("quick"), start=str(folder), loss=loss)
+    learner = Learner(recipe, draft(recipe, start_of(recipe)), 0)
+    assert learner.spec.output.tumour_weight == 2.0
+    logits = torch.randn(2, 3, 4, 5, 6)
+    excess = (logits - learner._as_taught(logits)).exp()
+    torch.testing.assert_close(excess[:, 2], torch.full_like(excess[:, 2], weight))
+    assert torch.equal(excess[:, :2], torch.ones_like(excess[:, :2]))
 
 
 def test_both_losses_fall_towards_zero_for_a_right_answer():

@@ -55,8 +55,7 @@ class Groups:
     def reduce(self, logits: torch.Tensor) -> torch.Tensor:
         """Return the channels that are kept, shape (kept, z, y, x).
 
-        Of tumour those that a loss without weights would have taught: its odds are
-        divided by the weight that it had.
+        The odds of tumour are divided by the weight that training gave it.
         """
         kept = self._merged(logits)
         if self.output.tumour_weight == 1.0:

@@ -21,6 +21,9 @@ FEW_CHANNELS = 8
 CHUNK_VOXELS = 16_384
 """Voxels that are added up at a time: they stay in a processor's cache."""
 
+SOME_VOXELS = 1000
+"""Voxels, evenly spread, whose mean is near enough to that of all."""
+
 
 class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
     """`InstanceNorm3d` whose answer lies in memory as its input does.
@@ -36,7 +39,8 @@ class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
             return functional.batch_norm(
                 windows, None, None, self.weight, self.bias, training=True, eps=self.eps
             )
-        mean, variance = _moments(windows)
+        with torch.autocast("cpu", enabled=False):
+            mean, variance = _moments(windows)
         return functional.batch_norm(
             windows, mean, variance, self.weight, self.bias, eps=self.eps
         )
@@ -63,11 +67,12 @@ def _moments(window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     A CPU's batch norm adds a channels-last window up voxel by voxel in float32, and
     takes rounding errors of a channel that hardly changes, as in air, for its contrast.
-    So voxels are taken relative to the first, and chunks are added up in float64.
+    So voxels are taken relative to the mean of some, and chunks are added up in
+    float64; autocast, which would multiply in bfloat16, is kept out.
     """
     channels = window.shape[1]
     voxels = window.permute(0, 2, 3, 4, 1).reshape(-1, channels)
-    pivot = voxels[0].float()
+    pivot = voxels[:: max(1, len(voxels) // SOME_VOXELS)].float().mean(0)
     ones = torch.ones(1, CHUNK_VOXELS)
     first, second = torch.zeros(2, channels, dtype=torch.float64)
     for chunk in torch.split(voxels, CHUNK_VOXELS):

@@ -105,7 +105,8 @@ def covered(frame: Frame) -> Box:
     ):
         ratio = (native.stop - native.start) / n
         start = native.start + math.floor(kept.start * ratio)
-        sides.append(slice(start, native.start + math.ceil(kept.stop * ratio)))
+        stop = native.start + math.ceil(kept.stop * ratio)
+        sides.append(slice(start, min(stop, native.stop)))
     z, y, x = sides
     return z, y, x
 

@@ -255,8 +255,16 @@ def _around_liver(
     if box is None:
         return None
     wanted, patch = predictor.model.input, predictor.model.windows.patch
-    part = prepare_around(volume, wanted, box, patch, first.seen, is_cancelled)
+    body = first.seen if _shows_body(predictor.coarse, first) else None
+    part = prepare_around(volume, wanted, box, patch, body, is_cancelled)
     return None if part is None else _View(part, "liver", box=box)
+
+
+def _shows_body(finder: Predictor | None, first: Outcome) -> bool:
+    """Whether a first pass saw the body, all of it and nothing else."""
+    if finder is None or first.look == "liver":
+        return False
+    return finder.model.input.crop == "body"
 
 
 def _liver_box(found: NativeBelief, volume: CTVolume, least_ml: float) -> Box | None:

@@ -17,6 +17,7 @@ from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.progress import stop_if
 from napari_liverseg.inference.beliefs import decide_plane
 from napari_liverseg.inference.devices import wait_for
+from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.inference.runner import Recipe, Runner
 
@@ -197,8 +198,9 @@ def _agrees(
 
 def _labels(logits: torch.Tensor, output: Output) -> torch.Tensor:
     """Return 0 background, 1 liver, 2 tumour of a window's logits (1, c, z, y, x)."""
-    planes = list(logits[0].numpy())
-    return torch.from_numpy(decide_plane(planes, output))
+    groups = Groups(output)
+    planes = list(groups.reduce(logits[0]).numpy())
+    return torch.from_numpy(decide_plane(planes, groups.kept))
 
 
 def _path() -> Path:

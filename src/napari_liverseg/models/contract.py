@@ -114,8 +114,8 @@ class Output:
         One label a voxel, the first channel background, or regions that may
         overlap, each decided at 0.5.
     tumour_weight: float
-        How often the loss that trained the network counted a voxel of tumour: its
-        odds of tumour are so many times too high.
+        How often the cross-entropy that trained the network counted a voxel of
+        tumour; as far as it decided, odds of tumour are so many times too high.
     """
 
     channels: int

@@ -201,7 +201,7 @@ def _window(start: Start | None) -> tuple[float, float]:
 
 
 def _tumour_weight(recipe: SegmentationRecipe, start: Start | None) -> float:
-    """Return what the loss weighs tumour with; a short training unlearns no weight."""
+    """Return what the loss weighs tumour with, else what that of the start did."""
     if recipe.loss == "liver-tumour":
         return TUMOUR_WEIGHT
     return _of(start).tumour_weight if start else 1.0

@@ -79,11 +79,24 @@ class Learner(LightningModule):
         """
         hu, *truth = batch
         image = normalise(hu, self.spec.hu_window)
-        loss = self.loss(self.network(image).float(), *truth)
+        loss = self.loss(self._as_taught(self.network(image).float()), *truth)
         if not torch.isfinite(loss.detach()):
             reason = "the loss is no number"
             raise self.broken(reason)
         return loss
+
+    def _as_taught(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return logits as the loss is to see them.
+
+        A loss that weighs tumour teaches too much of it, which a run takes back; any
+        other teaches what a run makes of them.
+        """
+        output = self.spec.output
+        if self.recipe.loss == "liver-tumour" or output.tumour_weight == 1.0:
+            return logits
+        excess = torch.zeros(logits.shape[1], device=logits.device)
+        excess[list(output.tumour)] = math.log(output.tumour_weight)
+        return logits - excess.view(1, -1, *[1] * (logits.ndim - 2))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam or AdamW; `Watch` sets its rate."""
