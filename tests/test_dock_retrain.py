@@ -140,19 +140,22 @@ def test_cancel_ends_the_process_and_makes_no_model(make_dock, qtbot, tmp_path):
     assert dock.retrain.train.isEnabled()
 
 
-LOSES_THE_FIRST = """
+LOSES_TWO = """
 import signal, time
+lost = []
 def lose(*_):
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    lost.append(1)
+    if len(lost) == 2:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGINT, lose)
 print("ready", flush=True)
 time.sleep(60)
 """
 
 
-def test_a_training_that_does_not_hear_the_first_signal_is_asked_again(monkeypatch):
+def test_a_training_that_does_not_hear_a_signal_is_asked_again_and_again(monkeypatch):
     monkeypatch.setattr(own_process, "AGAIN_S", 0.5)
-    command = [sys.executable, "-c", LOSES_THE_FIRST]
+    command = [sys.executable, "-c", LOSES_TWO]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

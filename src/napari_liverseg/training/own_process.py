@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 WAIT_S = 0.2
 AGAIN_S = 15.0
-"""After which a training that was asked to stop is asked again: while Python starts, a
-signal may be lost. A second one that is heard ends it at once."""
+"""After which a training that was asked to stop is asked again, and again: while Python
+starts, signals may be lost. A second one that is heard ends it at once."""
 
 SAVING_S = 120.0
 """How long a training that was asked to stop may take to save."""
@@ -181,10 +181,10 @@ def _stop(process: subprocess.Popen[str]) -> None:
     ask = signal.SIGINT
     if sys.platform == "win32":
         ask = signal.CTRL_BREAK_EVENT
-    for patience in (AGAIN_S, SAVING_S):
+    for _ in range(round(SAVING_S / AGAIN_S)):
         process.send_signal(ask)  # does nothing once it has ended
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+            process.wait(AGAIN_S)
             return
 
 
