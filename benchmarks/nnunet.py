@@ -20,11 +20,11 @@ import torch
 from benchmarks.nnunet_model import FEATURES, write_model
 from benchmarks.ratio import Row, interleave
 from benchmarks.setting import ON_CPU, Setting
+from napari_liverseg.inference.frame import Frame
 from napari_liverseg.inference.native_grid import to_native_grid
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.inference.predictor import Predictor
-from napari_liverseg.inference.prepare import Frame
 from napari_liverseg.inference.runner import Recipe
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.models.contract import Output

@@ -15,7 +15,6 @@ from napari_liverseg.inference.look import (
     at_least,
     body_mask,
     box_on_image,
-    covered,
     mask_on_image,
     widen,
 )
@@ -157,7 +156,7 @@ def test_regions_and_cuts_lie_where_the_voxels_do(orientation, transpose):
     region = prepared.image[box_on_image(box, prepared.frame)]
     assert (region > 50).sum() == (prepared.image > 50).sum()
     assert region.numel() < 0.5 * prepared.image.numel()
-    reach = covered(prepared.cut(box_on_image(box, prepared.frame)).frame)
+    reach = prepared.cut(box_on_image(box, prepared.frame)).frame.covered
     for of_image, of_ct in zip(reach, box, strict=True):
         assert of_ct.start - 4 <= of_image.start <= of_ct.start
         assert of_ct.stop <= of_image.stop <= of_ct.stop + 4
@@ -200,7 +199,7 @@ def test_a_model_of_bodies_is_not_shown_a_table(orientation, knows_body):
     wanted = Input((3.0, 3.0, 3.0), Normalisation(), orientation)
     volume = _volume()
     volume.hu[:, 66:70] = 300  # below the patient, with air between
-    body = covered(prepare(volume, wanted).frame)
+    body = prepare(volume, wanted).frame.covered
     assert body[1].stop <= 66
     least = (60, 70, 80)  # a window that would reach all of it
     known = body if knows_body else None

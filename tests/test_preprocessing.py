@@ -10,13 +10,13 @@ from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.inference import preprocessing
 from napari_liverseg.inference.beliefs import believe_plane, decide_plane
 from napari_liverseg.inference.body import body_box
+from napari_liverseg.inference.frame import Frame
 from napari_liverseg.inference.native_grid import (
     LOWEST_THRESHOLD,
     box_that_matters,
     settle_planes,
     to_native_grid,
 )
-from napari_liverseg.inference.prepare import Frame
 from napari_liverseg.inference.preprocessing import (
     axis_operator,
     model_shape,

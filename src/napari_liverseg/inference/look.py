@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from napari_liverseg.core.geometry import Triple
     from napari_liverseg.core.progress import IsCancelled
     from napari_liverseg.core.volume import CTVolume
-    from napari_liverseg.inference.prepare import Frame
+    from napari_liverseg.inference.frame import Frame
     from napari_liverseg.models.contract import Shape
 
 Mask = NDArray[np.bool_]
@@ -88,27 +87,10 @@ def box_on_image(box: Box, frame: Frame) -> Box | None:
         touched = np.flatnonzero(inside)
         if touched.size == 0:
             return None
-        sides.append((int(touched[0]), int(touched[-1]) + 1, native.size))
-    turned = zip((sides[axis] for axis in frame.axes), frame.flips, strict=True)
-    z, y, x = (
-        slice(n - stop, n - start) if flip else slice(start, stop)
-        for (start, stop, n), flip in turned
-    )
-    return z, y, x
-
-
-def covered(frame: Frame) -> Box:
-    """Return the part of the CT that an image covers, to whole voxels."""
-    sides = []
-    for native, kept, n in zip(
-        frame.native_box, frame.grid_box, frame.grid_shape, strict=True
-    ):
-        ratio = (native.stop - native.start) / n
-        start = native.start + math.floor(kept.start * ratio)
-        stop = native.start + math.ceil(kept.stop * ratio)
-        sides.append(slice(start, min(stop, native.stop)))
+        sides.append(slice(int(touched[0]), int(touched[-1]) + 1))
     z, y, x = sides
-    return z, y, x
+    shape = frame.turn.along_volume(frame.image_shape)
+    return frame.turn.box_to_network((z, y, x), shape)
 
 
 def mask_on_image(mask: Mask, frame: Frame, shape: tuple[int, int, int]) -> Mask:
@@ -119,7 +101,7 @@ def mask_on_image(mask: Mask, frame: Frame, shape: tuple[int, int, int]) -> Mask
     )
     # The axis whose voxels are neighbours first: 25 times as fast as all at once.
     spread = mask.take(x, axis=2).take(y, axis=1).take(z, axis=0)
-    return _to_network_axes(spread, frame)
+    return np.ascontiguousarray(frame.turn.to_network(spread))
 
 
 def _native_positions(frame: Frame, axis: int) -> NDArray[np.float64]:
@@ -132,9 +114,3 @@ def _native_positions(frame: Frame, axis: int) -> NDArray[np.float64]:
 def _ratio(frame: Frame, axis: int) -> float:
     native = frame.native_box[axis]
     return float((native.stop - native.start) / frame.grid_shape[axis])
-
-
-def _to_network_axes(mask: Mask, frame: Frame) -> Mask:
-    turned = mask.transpose(frame.axes)
-    flipped = tuple(slice(None, None, -1 if flip else None) for flip in frame.flips)
-    return np.ascontiguousarray(turned[flipped])

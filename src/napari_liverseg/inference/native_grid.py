@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_liverseg.core.box import Box
     from napari_liverseg.core.progress import IsCancelled
-    from napari_liverseg.inference.prepare import Frame
+    from napari_liverseg.inference.frame import Frame
     from napari_liverseg.inference.runs import Runs
     from napari_liverseg.models.contract import Output
 

@@ -17,7 +17,6 @@ from napari_liverseg.inference.look import (
     LEAST_LIVER_ML,
     LIVER_MARGIN_MM,
     body_mask,
-    covered,
     is_cut,
     mask_on_image,
     widen,
@@ -72,8 +71,9 @@ class Outcome:
         Where the model looked, see `RunRecord`.
     recipe : str
     notes : tuple of str
-    seen : tuple of slice
-        Box of the CT that the network's image covered.
+    body : tuple of slice or None
+        Box of the CT around the body, where the network saw it, all of it and nothing
+        else.
     """
 
     belief: NativeBelief
@@ -84,7 +84,7 @@ class Outcome:
     margin_mm: float
     recipe: str
     notes: tuple[str, ...]
-    seen: Box
+    body: Box | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +142,7 @@ def run_pipeline(
         )
         if both is not None:
             belief = join(both.finder, belief, both.liver)
+    is_body = model.input.crop == "body" and view.look != "liver"
     return Outcome(
         belief=belief,
         step=step,
@@ -156,7 +157,7 @@ def run_pipeline(
             *notes,
             *_cut_note(belief, view, volume),
         ),
-        seen=covered(frame),
+        body=frame.covered if is_body else None,
     )
 
 
@@ -255,16 +256,8 @@ def _around_liver(
     if box is None:
         return None
     wanted, patch = predictor.model.input, predictor.model.windows.patch
-    body = first.seen if _shows_body(predictor.coarse, first) else None
-    part = prepare_around(volume, wanted, box, patch, body, is_cancelled)
+    part = prepare_around(volume, wanted, box, patch, first.body, is_cancelled)
     return None if part is None else _View(part, "liver", box=box)
-
-
-def _shows_body(finder: Predictor | None, first: Outcome) -> bool:
-    """Whether a first pass saw the body, all of it and nothing else."""
-    if finder is None or first.look == "liver":
-        return False
-    return finder.model.input.crop == "body"
 
 
 def _liver_box(found: NativeBelief, volume: CTVolume, least_ml: float) -> Box | None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.inference.body import body_box
+from napari_liverseg.inference.frame import Frame, turn_to
 from napari_liverseg.inference.look import at_least, box_on_image
 from napari_liverseg.inference.nnunet_resampling import (
-    NEGLIGIBLE,
-    nearest_operator,
     nnunet_shape,
     nonzero_box,
     resample_nnunet,
     separate_axis,
-    spline_operator,
 )
 from napari_liverseg.inference.normalisation import normalise_as
 from napari_liverseg.inference.preprocessing import (
-    axis_operator,
     model_shape,
     to_model_grid,
 )
@@ -34,78 +31,8 @@ if TYPE_CHECKING:
     from napari_liverseg.core.geometry import Triple
     from napari_liverseg.core.progress import IsCancelled
     from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.inference.frame import Turn, Way
     from napari_liverseg.models.contract import Input, Shape
-
-Way = Literal["averaging", "linear", "nearest"]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The way from a network's axes and grid to the CT's.
-
-    Parameters
-    ----------
-    axes : tuple of int
-        Network axis ``i`` is axis ``axes[i]`` of the volume.
-    flips : tuple of bool
-        Whether network axis ``i`` runs against that axis.
-    native_box : tuple of slice
-        Part of the CT that the whole model grid covers, edge to edge.
-    grid_shape : tuple of int
-        Voxels of the whole model grid, along the volume's axes.
-    grid_box : tuple of slice
-        Where the network's image lies in that grid, along the volume's axes.
-    back : tuple of {'averaging', 'linear', 'nearest'}
-        How each axis of the volume is resampled on the way back: as our own
-        models are, or as nnU-Net resamples logits, which averages nothing where
-        the CT is the coarser grid.
-    """
-
-    axes: tuple[int, int, int]
-    flips: tuple[bool, bool, bool]
-    native_box: Box
-    grid_shape: Shape
-    grid_box: Box
-    back: tuple[Way, Way, Way] = ("averaging", "averaging", "averaging")
-
-    def operator(self, axis: int) -> torch.Tensor:
-        """Return the matrix from the whole grid to `native_box` along an axis.
-
-        Parameters
-        ----------
-        axis : int
-            Of the volume.
-
-        Returns
-        -------
-        Tensor, float32, shape (voxels of the native box, voxels of the grid)
-        """
-        native = self.native_box[axis]
-        n_in, n_out = self.grid_shape[axis], native.stop - native.start
-        if self.back[axis] == "nearest":
-            return nearest_operator(n_in, n_out)
-        if self.back[axis] == "linear":
-            weights = spline_operator(n_in, n_out, order=1).float()
-            return torch.where(weights.abs() > NEGLIGIBLE, weights, 0.0)
-        return axis_operator(n_in, n_out)
-
-    def to_volume_axes(self, channels: torch.Tensor) -> torch.Tensor:
-        """Return what a network made of the image along the volume's axes.
-
-        A view, unless an axis runs backwards: torch has no negative strides.
-
-        Parameters
-        ----------
-        channels : Tensor, shape (C, *network axes)
-
-        Returns
-        -------
-        Tensor, shape (C, z, y, x)
-        """
-        backwards = [1 + axis for axis, flip in enumerate(self.flips) if flip]
-        turned = channels.flip(backwards) if backwards else channels
-        order = (1 + int(axis) for axis in np.argsort(self.axes))
-        return turned.permute(0, *order)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +52,7 @@ class Prepared:
 
     def cut(self, box: Box) -> Prepared:
         """Return the part of the image in a box along the network's axes."""
-        turn = _Turn(self.frame.axes, self.frame.flips)
-        inside = turn.to_volume(box, tuple(self.image.shape))
-        z, y, x = (
-            slice(whole.start + part.start, whole.start + part.stop)
-            for whole, part in zip(self.frame.grid_box, inside, strict=True)
-        )
-        return Prepared(self.image[box], replace(self.frame, grid_box=(z, y, x)))
+        return Prepared(self.image[box], self.frame.cut(box))
 
 
 def prepare(
@@ -151,13 +72,15 @@ def prepare(
     CancelledError
         Once `is_cancelled` returns True.
     """
-    turn = _turn(volume, wanted)
+    turn = turn_to(wanted, volume)
     hu = turn.to_network(volume.hu)
     spacing = turn.along_network(volume.geometry.spacing_mm)
     native = nonzero_box(hu) if wanted.crop == "nonzero" else _whole(hu.shape)
     make = _as_nnunet if wanted.resampling == "nnunet" else _averaged
     grid = make(hu[native], spacing, wanted, is_cancelled)
-    return Prepared(grid.image, _frame(turn, native, hu.shape, grid, spacing, wanted))
+    covered = turn.to_volume(native, hu.shape)
+    frame = _whole_grid(turn, covered, grid.shape, spacing, wanted)
+    return Prepared(grid.image, frame.cut(grid.box))
 
 
 def prepare_around(
@@ -192,65 +115,46 @@ def prepare_around(
     Prepared or None
         None where the model's own crop has left the box out.
     """
-    sees_all = wanted.crop == "nonzero" or (wanted.crop == "body" and body is None)
-    is_fixed = wanted.normalisation.statistics == "fixed"
-    if sees_all or not is_fixed or wanted.resampling == "nnunet":
+    if _needs_all(wanted, body):
         whole = prepare(volume, wanted, is_cancelled)
-        inside = box_on_image(box, whole.frame)
-        shape = _shape(whole.image.shape)
-        return None if inside is None else whole.cut(at_least(inside, least, shape))
-    turn = _turn(volume, wanted)
+        inside = _inside(box, whole.frame, least)
+        return None if inside is None else whole.cut(inside)
+    turn = turn_to(wanted, volume)
     hu = turn.to_network(volume.hu)
     spacing = turn.along_network(volume.geometry.spacing_mm)
     target = wanted.spacing_mm or spacing
     shape = model_shape(_shape(hu.shape), spacing, target)
-    empty = _OnGrid(torch.empty(0), _whole(shape), shape)
-    frame = _frame(turn, _whole(hu.shape), hu.shape, empty, spacing, wanted)
-    seen = _whole(shape)
+    frame = _whole_grid(turn, _whole(volume.hu.shape), shape, spacing, wanted)
     if wanted.crop == "body" and body is not None:
-        seen = box_on_image(body, frame) or seen
-    part = _part(box_on_image(box, frame), seen, least)
-    if part is None:
-        return None
-    image = to_model_grid(hu, spacing, target, is_cancelled, part)
-    frame = replace(frame, grid_box=turn.to_volume(part, shape))
-    return Prepared(normalise_as(image, wanted.normalisation), frame)
-
-
-def _part(inside: Box | None, seen: Box, least: Shape) -> Box | None:
-    """Return a box, no smaller than `least`, within what is seen of a grid."""
+        frame = frame.cut(box_on_image(body, frame) or _whole(shape))
+    inside = _inside(box, frame, least)
     if inside is None:
         return None
-    sides = zip(inside, seen, strict=True)
-    moved = [
-        slice(max(a.start, b.start) - b.start, min(a.stop, b.stop) - b.start)
-        for a, b in sides
-    ]
-    if any(side.stop <= side.start for side in moved):
-        return None
-    z, y, x = moved
-    shape = [side.stop - side.start for side in seen]
-    grown = zip(at_least((z, y, x), least, shape), seen, strict=True)
-    z, y, x = (slice(a.start + b.start, a.stop + b.start) for a, b in grown)
-    return z, y, x
+    frame = frame.cut(inside)
+    part = to_model_grid(hu, spacing, target, is_cancelled, frame.image_box)
+    return Prepared(normalise_as(part, wanted.normalisation), frame)
 
 
-def _frame(
-    turn: _Turn,
-    native: Box,
-    shape: tuple[int, ...],
-    grid: _OnGrid,
-    spacing_mm: Triple,
-    wanted: Input,
+def _needs_all(wanted: Input, body: Box | None) -> bool:
+    """Whether voxels outside of a part have a say in what is seen of it."""
+    crops = wanted.crop == "nonzero" or (wanted.crop == "body" and body is None)
+    is_measured = wanted.normalisation.statistics != "fixed"
+    return crops or is_measured or wanted.resampling == "nnunet"
+
+
+def _inside(box: Box, frame: Frame, least: Shape) -> Box | None:
+    """Return where a box of the CT lies in an image, no smaller than `least`."""
+    found = box_on_image(box, frame)
+    return None if found is None else at_least(found, least, frame.image_shape)
+
+
+def _whole_grid(
+    turn: Turn, covered: Box, shape: Shape, spacing_mm: Triple, wanted: Input
 ) -> Frame:
-    return Frame(
-        turn.axes,
-        turn.flips,
-        turn.to_volume(native, shape),
-        turn.along_volume(grid.shape),
-        turn.to_volume(grid.box, grid.shape),
-        _way_back(turn, spacing_mm, wanted),
-    )
+    """Return the frame of a grid, along the network's axes, over a part of a CT."""
+    grid = turn.along_volume(shape)
+    back = _way_back(turn, spacing_mm, wanted)
+    return Frame(turn.axes, turn.flips, covered, grid, _whole(grid), back)
 
 
 def largest_image(volume: CTVolume, wanted: Input) -> Shape:
@@ -265,14 +169,14 @@ def largest_image(volume: CTVolume, wanted: Input) -> Shape:
         Its voxels are not looked at.
     wanted : Input
     """
-    turn = _turn(volume, wanted)
+    turn = turn_to(wanted, volume)
     z, y, x = (volume.hu.shape[axis] for axis in turn.axes)
     spacing = turn.along_network(volume.geometry.spacing_mm)
     make = nnunet_shape if wanted.resampling == "nnunet" else model_shape
     return make((z, y, x), spacing, wanted.spacing_mm or spacing)
 
 
-def _way_back(turn: _Turn, spacing_mm: Triple, wanted: Input) -> tuple[Way, Way, Way]:
+def _way_back(turn: Turn, spacing_mm: Triple, wanted: Input) -> tuple[Way, Way, Way]:
     """Return how logits are resampled, along the volume's axes."""
     if wanted.resampling == "averaging":
         return "averaging", "averaging", "averaging"
@@ -317,49 +221,6 @@ def _as_nnunet(
     shape = nnunet_shape(_shape(image.shape), spacing_mm, target)
     fine = resample_nnunet(image, shape, spacing_mm, target, is_cancelled)
     return _OnGrid(fine, _whole(shape), shape)
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """Between the axes of a volume and those of a network, see `Frame`."""
-
-    axes: tuple[int, int, int]
-    flips: tuple[bool, bool, bool]
-
-    def to_network(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return a view of a volume along the network's axes."""
-        turned = np.transpose(array, self.axes)
-        return turned[tuple(slice(None, None, -1 if f else None) for f in self.flips)]
-
-    def along_network(self, spacing_mm: Triple) -> Triple:
-        z, y, x = (spacing_mm[axis] for axis in self.axes)
-        return z, y, x
-
-    def along_volume(self, shape: Shape) -> Shape:
-        z, y, x = (shape[int(i)] for i in np.argsort(self.axes))
-        return z, y, x
-
-    def to_volume(self, box: Box, shape: tuple[int, ...]) -> Box:
-        """Return a box of a network's grid of `shape` along the volume's axes."""
-        sides = zip(box, shape, self.flips, strict=True)
-        turned = [
-            slice(n - side.stop, n - side.start) if flip else side
-            for side, n, flip in sides
-        ]
-        z, y, x = (turned[int(i)] for i in np.argsort(self.axes))
-        return z, y, x
-
-
-def _turn(volume: CTVolume, wanted: Input) -> _Turn:
-    """Return the way to the axes that a model wants: its orientation, transposed."""
-    order, against = (0, 1, 2), (False, False, False)
-    if wanted.orientation == "RAS":
-        against = (False, True, True)
-    elif wanted.orientation == "stored":
-        a, b, c = (int(i) for i in np.argsort(volume.reorientation.axes))
-        order, against = (a, b, c), volume.reorientation.flips
-    z, y, x = (order[axis] for axis in wanted.transpose)
-    return _Turn((z, y, x), (against[z], against[y], against[x]))
 
 
 def _whole(shape: tuple[int, ...]) -> Box:
