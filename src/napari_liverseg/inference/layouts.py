@@ -1,7 +1,7 @@
 """Instance norm that leaves a window's memory layout as it is.
 
-PyTorch's own copies a channels-last window to channels-first; the convolution behind
-it copies it back, and with nnU-Net's networks copies take as long as the arithmetic.
+PyTorch's own copies a channels-last window to channels-first, and the convolution
+behind it copies it back.
 Of a single window the instance is the batch, and batch norm keeps the layout.
 """
 

@@ -124,12 +124,9 @@ class Sums:
             sums = sums + row.sums[:, planes]
             weights = weights + row.weights[planes]
         is_seen = weights > 0
+        means = self._groups.reduce(sums / weights.clamp_min(1e-30))
         target = self.logits[:, start:stop]
-        if bool(is_seen.all()):
-            target.copy_(self._groups.reduce(sums / weights))
-        else:
-            means = self._groups.reduce(sums / weights.clamp_min(1e-30))
-            target.copy_(torch.where(is_seen, means.to(target.dtype), target))
+        target.copy_(torch.where(is_seen, means.to(target.dtype), target))
         self._is_finished[start:stop] = [True] * (stop - start)
 
     def _weights_of(self, row: Row) -> torch.Tensor:

@@ -113,7 +113,7 @@ class Output:
     activation : {'softmax', 'sigmoid'}
         One label a voxel, the first channel background, or regions that may
         overlap, each decided at 0.5.
-    tumour_weight: float
+    tumour_weight : float
         How often the cross-entropy that trained the network counted a voxel of
         tumour; as far as it decided, odds of tumour are so many times too high.
     """

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.preprocessing import normalise
 from napari_liverseg.models.network import build_network
 from napari_liverseg.training.objective import make_loss
@@ -91,12 +92,10 @@ class Learner(LightningModule):
         A loss that weighs tumour teaches too much of it, which a run takes back; any
         other teaches what a run makes of them.
         """
-        output = self.spec.output
-        if self.recipe.loss == "liver-tumour" or output.tumour_weight == 1.0:
+        if self.recipe.loss == "liver-tumour" or self.spec.tumour_weight == 1.0:
             return logits
-        excess = torch.zeros(logits.shape[1], device=logits.device)
-        excess[list(output.tumour)] = math.log(output.tumour_weight)
-        return logits - excess.view(1, -1, *[1] * (logits.ndim - 2))
+        groups = Groups(self.spec.output)  # channels come first there
+        return groups.reduce(logits.transpose(0, 1)).transpose(0, 1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam or AdamW; `Watch` sets its rate."""
