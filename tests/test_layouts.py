@@ -6,9 +6,13 @@ import sys
 
 import pytest
 import torch
-from torch.nn import InstanceNorm3d
+from torch.nn import Conv3d, InstanceNorm3d
 
-from napari_liverseg.inference.layouts import LayoutKeepingNorm, keep_layouts
+from napari_liverseg.inference.layouts import (
+    DirectConvolution,
+    LayoutKeepingNorm,
+    keep_layouts,
+)
 from napari_liverseg.inference.runner import Recipe, Runner
 from napari_liverseg.models.network import build_network
 from napari_liverseg.models.spec import NetworkSpec
@@ -30,8 +34,11 @@ def _windows(*shape, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("affine", [True, False])
-def test_a_window_keeps_its_layout_and_its_numbers(affine):
-    norm, windows = _norm(8, affine=affine), _windows(1, 8, 20, 48, 40)
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 20, 48, 40), (1, 3, 20, 48, 40), (1, 3, 9, 7, 5)]
+)
+def test_a_window_keeps_its_layout_and_its_numbers(affine, shape):
+    norm, windows = _norm(shape[1], affine=affine), _windows(*shape)
     expected = norm(windows)
     keep_layouts([norm])
     found = norm(windows.contiguous(memory_format=LAST))
@@ -67,9 +74,8 @@ def test_in_bfloat16_it_is_right_to_the_format():
     torch.testing.assert_close(found.float(), expected, rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 6, 7, 8), (1, 3, 6, 7, 8)])
-def test_what_is_no_single_wide_window_is_left_to_pytorch(shape):
-    norm, windows = _norm(shape[1]), _windows(*shape).contiguous(memory_format=LAST)
+def test_several_windows_are_left_to_pytorch():
+    norm, windows = _norm(8), _windows(2, 8, 6, 7, 8).contiguous(memory_format=LAST)
     expected = norm(windows)
     keep_layouts([norm])
     assert torch.equal(norm(windows), expected)
@@ -89,12 +95,41 @@ def test_a_network_keeps_weights_and_its_answers_elsewhere():
     expected = network(windows)
     other = Runner((network,), recipe=Recipe(channels_last=True)).to("cpu")
     torch.testing.assert_close(other(windows), expected, rtol=0, atol=1e-4)
-    norms = [m for m in network.modules() if isinstance(m, InstanceNorm3d)]
-    assert {type(norm) for norm in norms} == {LayoutKeepingNorm}
+    kinds = {type(module) for module in network.modules()}
+    assert kinds >= {LayoutKeepingNorm, DirectConvolution}
+    assert not kinds & {InstanceNorm3d, Conv3d}
     after = network.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert torch.equal(Runner((network,)).to("cpu")(windows), expected)
+    assert not {type(m) for m in network.modules()} & {
+        LayoutKeepingNorm,
+        DirectConvolution,
+    }
+
+
+@pytest.mark.parametrize("layout", [LAST, torch.contiguous_format])
+@pytest.mark.parametrize(
+    ("channels", "options"),
+    [
+        ((1, 6), {"stride": 2, "padding": 1}),
+        ((6, 6), {"padding": 1, "bias": False}),
+        ((6, 4), {"padding": 2, "dilation": 2, "groups": 2}),
+        ((6, 3), {"padding": "same"}),
+        ((6, 3), {"padding": 1, "padding_mode": "reflect"}),
+    ],
+)
+def test_a_convolution_by_onednn_is_the_same(channels, options, layout):
+    plain = Conv3d(*channels, 3, **options).requires_grad_(requires_grad=False)
+    windows = _windows(1, channels[0], 9, 10, 11)
+    expected = plain(windows)
+    keep_layouts([plain])
+    found = plain(windows.contiguous(memory_format=layout))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert plain(windows).dtype == torch.bfloat16
+    keep_layouts([plain], keep=False)
+    assert torch.equal(plain(windows), expected)
 
 
 @pytest.mark.parametrize("said", [None, "0"])

@@ -1,12 +1,14 @@
-"""Instance norm that leaves a window's memory layout as it is.
+"""Layers that take a channels-last window on a processor without detours.
 
-PyTorch's own copies a channels-last window to channels-first, and the convolution
-behind it copies it back.
-Of a single window the instance is the batch, and batch norm keeps the layout.
+PyTorch's instance norm copies it to channels-first, and the convolution behind it
+copies it back. Of a single window the instance is the batch, and batch norm keeps the
+layout. PyTorch's convolution leaves oneDNN aside where a single window is small, as it
+is in all but the first layers of a U-Net, and takes twice as long or more.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,14 +17,18 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FEW_CHANNELS = 8
-"""Of fewer, copies take less than a sum over voxels of so many neighbours."""
+FEW_CHANNELS, SIDE_BY_SIDE = 8, 16
+"""Of fewer channels, up to so many neighbours along x are taken as one voxel of more
+channels: a processor computes with many at a time."""
 
-CHUNK_VOXELS = 16_384
-"""Voxels that are added up at a time: they stay in a processor's cache."""
+CHUNK = 2**18
+"""Numbers that are added up at a time: they stay in a processor's cache."""
 
 SOME_VOXELS = 1000
 """Voxels, evenly spread, whose mean is near enough to that of all."""
+
+
+HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
@@ -33,36 +39,105 @@ class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Return windows, shape (n, channels, z, y, x), normalised each by itself."""
-        if not _is_kept(windows) or self.track_running_stats:
+        one_window = len(windows) == 1 and _is_last(windows)
+        if not one_window or self.track_running_stats:
             return super().forward(windows)
         if windows.device.type != "cpu" or torch.compiler.is_compiling():
             return functional.batch_norm(
                 windows, None, None, self.weight, self.bias, training=True, eps=self.eps
             )
+        shape = windows.shape
+        neighbours = _neighbours(windows)
         with torch.autocast("cpu", enabled=False):
-            mean, variance = _moments(windows)
-        return functional.batch_norm(
-            windows, mean, variance, self.weight, self.bias, eps=self.eps
+            mean, variance = _moments(windows, neighbours)
+        weight, bias = (
+            None if one is None else one.repeat(neighbours)
+            for one in (self.weight, self.bias)
+        )
+        normed = functional.batch_norm(
+            _side_by_side(windows, neighbours),
+            mean.repeat(neighbours), variance.repeat(neighbours), weight, bias,
+            eps=self.eps,
+        )  # fmt: skip
+        return _apart(normed, shape)
+
+
+class DirectConvolution(torch.nn.Conv3d):
+    """`Conv3d` by oneDNN, however small the window.
+
+    For what is not float32 on a processor, as it comes, it is its parent.
+    """
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return windows, shape (n, channels, z, y, x), convolved."""
+        if not self._is_direct(windows):
+            return super().forward(windows)
+        convolved: torch.Tensor = torch.ops.aten.mkldnn_convolution(
+            windows, self.weight, self.bias, self.padding, self.stride, self.dilation,
+            self.groups,
+        )  # fmt: skip
+        return convolved
+
+    def _is_direct(self, windows: torch.Tensor) -> bool:
+        return (
+            windows.device.type == "cpu"
+            and windows.ndim == 5
+            and windows.dtype == self.weight.dtype == torch.float32
+            and self.padding_mode == "zeros"
+            and not isinstance(self.padding, str)
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
+            and HAS_ONEDNN
         )
 
 
-def keep_layouts(networks: Iterable[torch.nn.Module]) -> None:
-    """Make the instance norms of networks `LayoutKeepingNorm`, weights untouched."""
+INSTEAD = {
+    torch.nn.InstanceNorm3d: LayoutKeepingNorm,
+    torch.nn.Conv3d: DirectConvolution,
+}
+
+
+def keep_layouts(networks: Iterable[torch.nn.Module], *, keep: bool = True) -> None:
+    """Put the layers of this module in place of PyTorch's, or back; weights stay."""
+    swaps = INSTEAD if keep else {ours: theirs for theirs, ours in INSTEAD.items()}
     for network in networks:
         for module in network.modules():
-            if type(module) is torch.nn.InstanceNorm3d:
-                module.__class__ = LayoutKeepingNorm
+            module.__class__ = swaps.get(type(module), type(module))
 
 
-def _is_kept(windows: torch.Tensor) -> bool:
-    """Whether these are one window, channels last, of more than a few channels."""
-    count, channels = windows.shape[:2]
-    is_last = windows.is_contiguous(memory_format=torch.channels_last_3d)
-    is_first = windows.is_contiguous()
-    return count == 1 and channels >= FEW_CHANNELS and is_last and not is_first
+def _is_last(tensor: torch.Tensor) -> bool:
+    """Whether it is channels last beyond doubt: of one channel it is both."""
+    is_last = tensor.is_contiguous(memory_format=torch.channels_last_3d)
+    return is_last and not tensor.is_contiguous()
 
 
-def _moments(window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _neighbours(window: torch.Tensor) -> int:
+    """Return how many voxels along x are taken as one."""
+    few = window.shape[1] < FEW_CHANNELS
+    return math.gcd(window.shape[-1], SIDE_BY_SIDE) if few else 1
+
+
+def _side_by_side(window: torch.Tensor, neighbours: int) -> torch.Tensor:
+    """Return a channels-last window's voxels, so many taken as one: a view.
+
+    Shape (1, neighbours * channels, z, y, x / neighbours).
+    """
+    one, channels, z, y, x = window.shape
+    rows = window.permute(0, 2, 3, 4, 1)
+    wide = rows.reshape(one, z, y, x // neighbours, neighbours * channels)
+    return wide.permute(0, 4, 1, 2, 3)
+
+
+def _apart(window: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Return the window of `shape` whose voxels were taken side by side: a view."""
+    one, channels, z, y, x = shape
+    rows = window.permute(0, 2, 3, 4, 1).reshape(one, z, y, x, channels)
+    return rows.permute(0, 4, 1, 2, 3)
+
+
+def _moments(
+    window: torch.Tensor, neighbours: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and variance of each channel, float32.
 
     A CPU's batch norm adds a channels-last window up voxel by voxel in float32, and
@@ -73,13 +148,18 @@ def _moments(window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     channels = window.shape[1]
     voxels = window.permute(0, 2, 3, 4, 1).reshape(-1, channels)
     pivot = voxels[:: max(1, len(voxels) // SOME_VOXELS)].float().mean(0)
-    ones = torch.ones(1, CHUNK_VOXELS)
-    first, second = torch.zeros(2, channels, dtype=torch.float64)
-    for chunk in torch.split(voxels, CHUNK_VOXELS):
-        apart = chunk - pivot
+    wide, pivots = voxels.reshape(-1, neighbours * channels), pivot.repeat(neighbours)
+    rows = max(1, CHUNK // wide.shape[1])
+    ones = torch.ones(1, rows)
+    first, second = torch.zeros(2, wide.shape[1], dtype=torch.float64)
+    for chunk in torch.split(wide, rows):
+        apart = chunk - pivots
         add_up = ones[:, : len(apart)]
         first += (add_up @ apart)[0]
         second += (add_up @ apart.square_())[0]
-    mean = first / len(voxels)
-    variance = (second / len(voxels) - mean.square()).clamp_min(0.0)
+    mean, square = (
+        total.reshape(neighbours, channels).sum(0) / len(voxels)
+        for total in (first, second)
+    )
+    variance = (square - mean.square()).clamp_min(0.0)
     return (pivot + mean).float(), variance.float()

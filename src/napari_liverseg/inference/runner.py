@@ -24,7 +24,7 @@ class Recipe:
     precision : str
         ``float32``, the reference, or ``bfloat16`` or ``float16`` under autocast.
     channels_last : bool
-        Memory layout of images and weights.
+        Memory layout of images and weights, with the layers of `layouts`.
     is_compiled : bool
         Whether `torch.compile` translates the network first.
     """
@@ -79,10 +79,9 @@ class Runner:
         """Move the networks to a device and return the runner."""
         self._device = torch.device(device)
         # Said for both: networks are shared, and keep what another recipe left.
-        layout = torch.contiguous_format
-        if self.recipe.channels_last:
-            layout = torch.channels_last_3d
-            keep_layouts(self.networks)
+        is_last = self.recipe.channels_last
+        layout = torch.channels_last_3d if is_last else torch.contiguous_format
+        keep_layouts(self.networks, keep=is_last)
         for network in self.networks:
             network.to(self._device)
             network.to(memory_format=layout)  # type: ignore[call-overload]
