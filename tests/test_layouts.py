@@ -7,11 +7,13 @@ import sys
 import pytest
 import torch
 from torch.nn import Conv3d, InstanceNorm3d
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_liverseg.inference.layouts import (
+    HAS_ONEDNN,
     DirectConvolution,
     LayoutKeepingNorm,
-    keep_layouts,
+    swap_layers,
 )
 from napari_liverseg.inference.runner import Recipe, Runner
 from napari_liverseg.models.network import build_network
@@ -40,7 +42,7 @@ def _windows(*shape, dtype=torch.float32):
 def test_a_window_keeps_its_layout_and_its_numbers(affine, shape):
     norm, windows = _norm(shape[1], affine=affine), _windows(*shape)
     expected = norm(windows)
-    keep_layouts([norm])
+    swap_layers([norm])
     found = norm(windows.contiguous(memory_format=LAST))
     assert found.is_contiguous(memory_format=LAST)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
@@ -53,7 +55,7 @@ def test_channels_that_hardly_change_gain_no_contrast(threads):
     windows[:, 1] += 300.0
     norm, before = _norm(8, affine=False), torch.get_num_threads()
     expected = norm(windows)
-    keep_layouts([norm])
+    swap_layers([norm])
     try:
         torch.set_num_threads(threads)
         found = norm(windows.contiguous(memory_format=LAST))
@@ -67,7 +69,7 @@ def test_in_bfloat16_it_is_right_to_the_format():
     norm = _norm(8)
     windows[:, :, 0, 0, 0] += 60.0
     expected = norm(windows.float())
-    keep_layouts([norm])
+    swap_layers([norm])
     with torch.autocast("cpu", torch.bfloat16):  # as a run does
         found = norm(windows.contiguous(memory_format=LAST))
     assert found.dtype == torch.bfloat16
@@ -77,14 +79,14 @@ def test_in_bfloat16_it_is_right_to_the_format():
 def test_several_windows_are_left_to_pytorch():
     norm, windows = _norm(8), _windows(2, 8, 6, 7, 8).contiguous(memory_format=LAST)
     expected = norm(windows)
-    keep_layouts([norm])
+    swap_layers([norm])
     assert torch.equal(norm(windows), expected)
 
 
 def test_a_window_that_lies_otherwise_is_left_to_pytorch():
     norm, windows = _norm(8), _windows(1, 8, 6, 7, 8).transpose(2, 4)
     expected = norm(windows)
-    keep_layouts([norm])
+    swap_layers([norm])
     assert torch.equal(norm(windows), expected)
 
 
@@ -108,27 +110,42 @@ def test_a_network_keeps_weights_and_its_answers_elsewhere():
     }
 
 
+class _Calls(TorchDispatchMode):
+    """The names of the operations that PyTorch runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.skipif(not HAS_ONEDNN, reason="this PyTorch was built without oneDNN")
 @pytest.mark.parametrize("layout", [LAST, torch.contiguous_format])
 @pytest.mark.parametrize(
-    ("channels", "options"),
+    ("channels", "options", "is_direct"),
     [
-        ((1, 6), {"stride": 2, "padding": 1}),
-        ((6, 6), {"padding": 1, "bias": False}),
-        ((6, 4), {"padding": 2, "dilation": 2, "groups": 2}),
-        ((6, 3), {"padding": "same"}),
-        ((6, 3), {"padding": 1, "padding_mode": "reflect"}),
+        ((1, 6), {"stride": 2, "padding": 1}, True),
+        ((6, 6), {"padding": 1, "bias": False}, True),
+        ((6, 4), {"padding": 2, "dilation": 2, "groups": 2}, True),
+        ((6, 3), {"padding": "same"}, False),
+        ((6, 3), {"padding": 1, "padding_mode": "reflect"}, False),
     ],
 )
-def test_a_convolution_by_onednn_is_the_same(channels, options, layout):
+def test_a_convolution_by_onednn_is_the_same(channels, options, is_direct, layout):
     plain = Conv3d(*channels, 3, **options).requires_grad_(requires_grad=False)
     windows = _windows(1, channels[0], 9, 10, 11)
     expected = plain(windows)
-    keep_layouts([plain])
-    found = plain(windows.contiguous(memory_format=layout))
+    swap_layers([plain])
+    with _Calls() as calls:
+        found = plain(windows.contiguous(memory_format=layout))
+    assert ("aten::mkldnn_convolution" in calls.names) == is_direct
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
         assert plain(windows).dtype == torch.bfloat16
-    keep_layouts([plain], keep=False)
+    swap_layers([plain], ours=False)
     assert torch.equal(plain(windows), expected)
 
 

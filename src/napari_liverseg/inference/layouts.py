@@ -2,8 +2,10 @@
 
 PyTorch's instance norm copies it to channels-first, and the convolution behind it
 copies it back. Of a single window the instance is the batch, and batch norm keeps the
-layout. PyTorch's convolution leaves oneDNN aside where a single window is small, as it
-is in all but the first layers of a U-Net, and takes twice as long or more.
+layout. PyTorch's convolution leaves oneDNN aside where a single window has few numbers,
+as in the first and the deep layers of a U-Net, and takes twice as long or more.
+
+All this is for inference: no gradient flows through these layers.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Return windows, shape (n, channels, z, y, x), normalised each by itself."""
         one_window = len(windows) == 1 and _is_last(windows)
-        if not one_window or self.track_running_stats:
+        is_double = windows.dtype == torch.float64
+        if not one_window or is_double or self.track_running_stats:
             return super().forward(windows)
         if windows.device.type != "cpu" or torch.compiler.is_compiling():
             return functional.batch_norm(
@@ -97,9 +100,9 @@ INSTEAD = {
 }
 
 
-def keep_layouts(networks: Iterable[torch.nn.Module], *, keep: bool = True) -> None:
+def swap_layers(networks: Iterable[torch.nn.Module], *, ours: bool = True) -> None:
     """Put the layers of this module in place of PyTorch's, or back; weights stay."""
-    swaps = INSTEAD if keep else {ours: theirs for theirs, ours in INSTEAD.items()}
+    swaps = INSTEAD if ours else {new: old for old, new in INSTEAD.items()}
     for network in networks:
         for module in network.modules():
             module.__class__ = swaps.get(type(module), type(module))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from napari_liverseg.inference.fallback import is_out_of_memory
-from napari_liverseg.inference.layouts import keep_layouts
+from napari_liverseg.inference.layouts import swap_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ class Runner:
         # Said for both: networks are shared, and keep what another recipe left.
         is_last = self.recipe.channels_last
         layout = torch.channels_last_3d if is_last else torch.contiguous_format
-        keep_layouts(self.networks, keep=is_last)
+        swap_layers(self.networks, ours=is_last)
         for network in self.networks:
             network.to(self._device)
             network.to(memory_format=layout)  # type: ignore[call-overload]
