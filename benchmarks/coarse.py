@@ -75,7 +75,8 @@ def main(setting: Setting = ON_CPU) -> list[Row]:
     dices = {look: _dice(mask[inside], truth[inside]) for look, mask in masks.items()}
     change = abs(dices["liver"] - dices["everywhere"])
     gate = (
-        f"tumour Dice in the box changes by {change:.4f} (at most {CHANGE}), the box "
+        f"tumour Dice in the box {dices['liver']:.4f}, of every window "
+        f"{dices['everywhere']:.4f}: {change:.4f} apart (at most {CHANGE}); the box "
         f"{'holds' if complete else 'CUTS'} the whole liver ({box[1]})"
     )
     return [

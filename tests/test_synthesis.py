@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_liverseg.synthesis.abdomen import draw_abdomen
 from napari_liverseg.synthesis.appearance import draw_palette, recolour
 from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.completion import complete_upwards
-from napari_liverseg.synthesis.effusion import THIN_FLUID
+from napari_liverseg.synthesis.effusion import THIN_FLUID, flood_chest
 from napari_liverseg.synthesis.field import grid_axes, smooth_field
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
@@ -252,6 +253,71 @@ def test_effusions_lie_on_the_liver_and_leave_the_rest_of_the_anatomy():
     assert 1 <= ill <= 8
 
 
+def _scanned(seed, spacing_mm=(6.0, 5.0, 5.0)):
+    """Return an abdomen with a CT of it, blurred as a CT is."""
+    axes = grid_axes((56, 72, 70), spacing_mm, (-270.0, -177.0, -175.0))
+    tissues = draw_abdomen(axes, np.random.default_rng(seed))
+    hu = np.where(tissues == Tissue.LUNG, -800.0, 50.0).astype(np.float32)
+    hu[tissues == Tissue.GAS] = -900.0
+    return Body(tissues, spacing_mm, ndimage.gaussian_filter(hu, 0.5))
+
+
+def test_fluid_in_the_chest_of_a_scan_takes_the_place_of_lung_in_its_ct_too():
+    healthy = _scanned(5)
+    lung = healthy.tissues == Tissue.LUNG
+    gas, beside_lung = healthy.tissues == Tissue.GAS, ndimage.binary_dilation(lung)
+    ill = 0
+    for seed in range(24):
+        body = flood_chest(healthy, np.random.default_rng(seed))
+        changed = body.tissues != healthy.tissues
+        ill += changed.any()
+        assert np.isin(body.tissues[changed], [THIN_FLUID, Tissue.SOFT]).all()
+        assert (lung | (gas & beside_lung))[changed].all()
+        far = ~ndimage.binary_dilation(changed, iterations=3)
+        np.testing.assert_allclose(body.hu[far], healthy.hu[far], atol=0.1)
+        fluid = changed & (body.tissues == THIN_FLUID)
+        left = ndimage.binary_dilation(body.tissues == Tissue.LUNG, iterations=2)
+        on_liver = ndimage.binary_dilation(body.tissues == Tissue.LIVER)
+        touching = fluid & on_liver & ~left
+        if touching.sum() > 30:
+            # No rim as dark as lung or fat, which would tell fluid from tumour.
+            assert -10 < body.hu[touching].mean() < 25
+            beside = ndimage.binary_dilation(touching) & ~changed & on_liver & ~left
+            assert body.hu[beside].mean() > 25
+    assert 3 <= ill <= 12
+
+
+def test_fluid_without_a_ct_and_chests_without_a_liver():
+    healthy = _scanned(5)
+    plain = Body(healthy.tissues, healthy.spacing_mm)
+    drawn = [flood_chest(plain, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(body.hu is None for body in drawn)
+    assert any((body.tissues != plain.tissues).any() for body in drawn)
+    lungs = np.full((6, 6, 6), Tissue.LUNG, np.uint8)
+    empty = Body(lungs, healthy.spacing_mm)
+    drawn = [flood_chest(empty, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(body is empty for body in drawn)
+
+
+def test_fluid_of_one_lung_stays_there_and_lies_low_and_behind():
+    healthy = _scanned(7)
+    lung = healthy.tissues == Tissue.LUNG
+    middle, behind = healthy.tissues.shape[2] // 2, healthy.tissues.shape[1] // 2
+    one_sided, lower, posterior = 0, [], []
+    for seed in range(60):
+        body = flood_chest(healthy, np.random.default_rng(seed))
+        fluid = body.tissues != healthy.tissues
+        if not fluid.any():
+            continue
+        right = fluid[..., : middle - 2].any()
+        one_sided += right != fluid[..., middle + 2 :].any()
+        lower.append(np.nonzero(fluid)[0].mean() < np.nonzero(lung)[0].mean())
+        posterior.append(fluid[:, behind:].sum() / fluid.sum())
+    assert one_sided > len(lower) / 2
+    assert np.mean(lower) > 0.8
+    assert np.mean(posterior) > 0.55
+
+
 def test_noise_of_thick_slices_lies_across_all_of_each():
     axes = grid_axes((40, 50, 50), (1.5, 1.5, 1.5))
     alike = []
@@ -294,3 +360,12 @@ def test_arms_at_the_sides_darken_a_band_with_streaks_along_x():
         row = band[:, int(rows.argmin())]
         # A streak changes slowly along x and from row to row.
         assert np.abs(np.diff(row, axis=1)).mean() < np.abs(np.diff(band, axis=0)).max()
+
+
+def test_streaks_of_some_images_run_through_several_slices():
+    axes = grid_axes((24, 40, 30), (2.0, 2.0, 2.0))
+    alike = []
+    for seed in range(12):
+        streaks = np.diff(starved_band(axes, np.random.default_rng(seed)), axis=1)
+        alike.append(np.corrcoef(streaks[:-1].ravel(), streaks[1:].ravel())[0, 1])
+    assert min(alike) < 0.5 < max(alike)

@@ -94,6 +94,10 @@ def starved_band(axes_mm: Axes, rng: np.random.Generator) -> NDArray[np.float32]
     uneven = 1 + 0.25 * smooth_field(axes_mm, 60.0, rng)
     depth = np.float32(rng.uniform(8, 40)) * uneven
     nodes = rng.standard_normal((len(axes_mm[0]), len(y), 5), dtype=np.float32)
+    # Arms lie along z, so a streak goes on through neighbouring slices.
+    reach = [rng.uniform(0, mm) / (a[1] - a[0]) for a, mm in ((axes_mm[0], 8), (y, 4))]
+    nodes = ndimage.gaussian_filter(nodes, (*reach, 0))
+    nodes /= max(float(nodes.std()), 1e-6)
     along = np.linspace(0, 4, len(x), dtype=np.float32)
     first = np.minimum(along.astype(int), 3)
     share = along - first

@@ -12,6 +12,7 @@ from scipy import ndimage
 from napari_liverseg.synthesis.abdomen import draw_abdomen
 from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.completion import complete_upwards, fill_chest
+from napari_liverseg.synthesis.effusion import flood_chest
 from napari_liverseg.synthesis.field import grid_axes
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
 from napari_liverseg.synthesis.tissue import Tissue
@@ -46,14 +47,15 @@ def scan_body(ct: Path, labels: Path, names: Path, rng: np.random.Generator) -> 
     names : Path
         JSON that names the label values.
     rng : numpy.random.Generator
-        Draws the domes, lungs and heart above the scan.
+        Draws the domes, lungs and heart above the scan, and fluid in some chests.
     """
     hu = _at_3mm(sitk.ReadImage(str(ct), sitk.sitkFloat32), sitk.sitkLinear, -1024)
     values = _at_3mm(sitk.ReadImage(str(labels)), sitk.sitkNearestNeighbor, 0)
     named = {int(k): v for k, v in json.loads(names.read_text()).items()}
     tissues, known = relabel(values, named)
     hu = hu.astype(np.float32)
-    return complete_upwards(Body(split_by_hu(tissues, known, hu), SPACING_MM, hu), rng)
+    body = Body(split_by_hu(tissues, known, hu), SPACING_MM, hu)
+    return flood_chest(complete_upwards(body, rng), rng)
 
 
 def atlas_body(labels: Path, names: Path, rng: np.random.Generator) -> Body:
@@ -66,7 +68,8 @@ def atlas_body(labels: Path, names: Path, rng: np.random.Generator) -> Body:
     names : Path
         3D Slicer colour table that names the values.
     rng : numpy.random.Generator
-        Draws the scale and the thickness of the fat under the skin.
+        Draws the scale, the fat under the skin, what lies above the top, and fluid
+        in some chests.
     """
     image = sitk.ReadImage(str(labels))
     scale = float(rng.uniform(*ATLAS_SCALES))
@@ -88,7 +91,7 @@ def atlas_body(labels: Path, names: Path, rng: np.random.Generator) -> Body:
     rim = wall & ~inside & ~known
     full[rim] = Tissue.MUSCLE
     fill_chest(full, inside)
-    return complete_upwards(Body(full, SPACING_MM), rng)
+    return flood_chest(complete_upwards(Body(full, SPACING_MM), rng), rng)
 
 
 def _closed(known: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
