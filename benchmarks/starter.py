@@ -2,7 +2,8 @@
 
 Phantoms of seeds that training never draws, and, where the folder is given,
 the public CT ``abdomen-dicom-j2k`` that was kept out of training, against a
-label map that another model made.
+label map that another model made. With ``--drawn N`` also N images as training draws
+them, of other seeds: deformed, ill, of any contrast phase and of bad scanners.
 """
 
 from __future__ import annotations
@@ -10,24 +11,34 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from napari_liverseg.core.geometry import Geometry, Reorientation
+from napari_liverseg.core.segmentation import Segmentation
+from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.measure.case import CaseMeasures, measure_case
 from napari_liverseg.models.store import find_model
-from napari_liverseg.synthesis.phantom import make_phantom
+from napari_liverseg.synthesis.phantom import Phantom, make_phantom
+from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
+from napari_liverseg.training.bodies import phantom_body
 
 if TYPE_CHECKING:
-    from napari_liverseg.core.segmentation import Segmentation
+    from collections.abc import Iterator
 
 SEEDS = (70_001, 70_002, 70_003, 70_004, 70_005, 70_006)
 FIELD_MM, PLANE, PIXEL_MM = 240.0, (190, 230), 1.8
 RESULT = Path(__file__).parent / "results" / "starter.json"
 MODEL_MADE_LIVER = 5
+DRAWN, DRAWN_MM, DRAWN_SEED, LEAST_ML = (120, 170, 190), 2.0, 96_000, 400.0
+"""Grid of drawn images, their seed, and the liver that one must show."""
 
 
 def main() -> None:
@@ -37,11 +48,15 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--slice-mm", type=float, default=2.5)
+    parser.add_argument("--drawn", type=int, default=0, metavar="N")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     predictor = Predictor(find_model(arguments.model), "cpu")
     thick = arguments.slice_mm
     rows = [_phantom_row(predictor, seed, thick) for seed in arguments.seeds]
+    for drawn in islice(_drawn_cases(), arguments.drawn):
+        found = decide(predictor.predict(drawn.volume))
+        rows.append(_row(drawn.volume.name, found, drawn.truth))
     if arguments.data:
         rows.append(_real_row(predictor, arguments.data))
     _report(rows, arguments.model, arguments.out)
@@ -52,6 +67,22 @@ def _phantom_row(predictor: Predictor, seed: int, slice_mm: float) -> dict[str, 
     phantom = make_phantom(seed, shape, (slice_mm, PIXEL_MM, PIXEL_MM))
     found = decide(predictor.predict(phantom.volume))
     return _row(f"phantom {seed}", found, phantom.truth)
+
+
+def _drawn_cases() -> Iterator[Phantom]:
+    """Yield images as training draws them, of phantoms, and their truth."""
+    grid = PatchGrid(DRAWN, (DRAWN_MM,) * 3)
+    geometry = Geometry(DRAWN, grid.spacing_mm)
+    for number in count(1):
+        rng = np.random.default_rng((DRAWN_SEED, number))
+        sample = draw_sample(phantom_body(rng, DRAWN_MM), grid, rng, inside_share=1.0)
+        if np.count_nonzero(sample.labels) * DRAWN_MM**3 / 1000 < LEAST_ML:
+            continue
+        hu = np.clip(np.rint(sample.hu), -1024, 3071).astype(np.int16)
+        name = f"drawn {number}"
+        turned = Reorientation()
+        volume = CTVolume(hu, geometry, geometry, turned, name, f"{number:016x}")
+        yield Phantom(volume, Segmentation(sample.labels, geometry))
 
 
 def _real_row(predictor: Predictor, data: Path) -> dict[str, object]:
@@ -84,13 +115,14 @@ def _short(value: object) -> str:
 
 
 def _report(rows: list[dict[str, object]], model: str, out: Path) -> None:
-    phantoms = [r for r in rows if str(r["case"]).startswith("phantom")]
-    liver = [float(str(r["liver_dice"])) for r in phantoms]
-    tumour = [float(str(r["tumour_dice"])) for r in phantoms]
-    for name, dices in (("liver", liver), ("tumour", tumour)):
-        if dices:
-            mean, low = statistics.mean(dices), min(dices)
-            print(f"phantoms: {name} Dice {mean:.3f} (lowest {low:.3f})")
+    for kind in ("phantom", "drawn"):
+        mine = [r for r in rows if str(r["case"]).startswith(kind)]
+        ill = [r for r in mine if r["invented_tumour_ml"] is None]
+        for name, cases in (("liver", mine), ("tumour", ill)):
+            dices = [float(str(r[f"{name}_dice"])) for r in cases]
+            if dices:
+                mean, low = statistics.mean(dices), min(dices)
+                print(f"{kind}: {name} Dice {mean:.3f} (lowest {low:.3f})")
     out.parent.mkdir(parents=True, exist_ok=True)
     sha256 = find_model(model).sha256
     out.write_text(json.dumps({"model_sha256": sha256, "cases": rows}, indent=2) + "\n")
