@@ -79,9 +79,8 @@ def _drawn_cases() -> Iterator[Phantom]:
         if np.count_nonzero(sample.labels) * DRAWN_MM**3 / 1000 < LEAST_ML:
             continue
         hu = np.clip(np.rint(sample.hu), -1024, 3071).astype(np.int16)
-        name = f"drawn {number}"
-        turned = Reorientation()
-        volume = CTVolume(hu, geometry, geometry, turned, name, f"{number:016x}")
+        name, key = f"drawn {number}", f"{number:016x}"
+        volume = CTVolume(hu, geometry, geometry, Reorientation(), name, key)
         yield Phantom(volume, Segmentation(sample.labels, geometry))
 
 

@@ -29,7 +29,6 @@ CHUNK = 2**18
 SOME_VOXELS = 1000
 """Voxels, evenly spread, whose mean is near enough to that of all."""
 
-
 HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_liverseg.core.box import bounding_box
 from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.field import grid_axes
@@ -56,20 +57,18 @@ def flood_chest(body: Body, rng: np.random.Generator) -> Body:
         Where it has a CT, the fluid is drawn into that as well.
     rng : numpy.random.Generator
     """
-    lungs, liver = body.tissues == Tissue.LUNG, body.tissues == Tissue.LIVER
-    if rng.random() > PLEURAL_SHARE or not (lungs.any() and liver.any()):
+    lungs = body.tissues == Tissue.LUNG
+    box = bounding_box(lungs)
+    if rng.random() > PLEURAL_SHARE or box is None or not body.liver_voxels.size:
         return body
-    sides = [
-        np.flatnonzero(lungs.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))
+    spacing = body.spacing_mm
+    ends = [
+        (s.start * mm, (s.stop - 1) * mm) for s, mm in zip(box, spacing, strict=True)
     ]
-    ends = [(int(side[0]), int(side[-1])) for side in sides]
-    _, depth, width = (
-        (b - a) / 2 * s for (a, b), s in zip(ends, body.spacing_mm, strict=True)
-    )
-    top = float(np.flatnonzero(liver.any(axis=(1, 2)))[-1])
-    origin = (top, sum(ends[1]) / 2, sum(ends[2]) / 2)
-    z, y, x = (-o * s for o, s in zip(origin, body.spacing_mm, strict=True))
-    canvas = Canvas(grid_axes(body.tissues.shape, body.spacing_mm, (z, y, x)), rng)
+    _, depth, width = ((high - low) / 2 for low, high in ends)
+    _, y, x = (-(low + high) / 2 for low, high in ends)
+    top = float(body.liver_box_mm[1][0]) - spacing[0]
+    canvas = Canvas(grid_axes(body.tissues.shape, spacing, (-top, y, x)), rng)
     before = body.tissues
     if body.hu is not None:
         # The lung's outermost voxels are half lung, and go by another name.
@@ -81,7 +80,7 @@ def flood_chest(body: Body, rng: np.random.Generator) -> Body:
     changed = canvas.tissues != before
     tissues = np.where(changed, canvas.tissues, body.tissues)
     hu = None if body.hu is None else _filled(body.hu, body.tissues, tissues, rng)
-    return Body(tissues, body.spacing_mm, hu)
+    return Body(tissues, spacing, hu)
 
 
 def _filled(
