@@ -9,6 +9,7 @@ import yaml
 
 from napari_liverseg.cli import main
 from napari_liverseg.core.errors import CaseError, ModelError
+from napari_liverseg.core.segmentation import LIVER, TUMOUR
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
 from napari_liverseg.synthesis.sample import PatchGrid, Sample, _draw_centre
@@ -19,13 +20,17 @@ from napari_liverseg.training.compute import Place
 from napari_liverseg.training.drawn_patches import DrawnPatches, even_workers
 from napari_liverseg.training.loss import liver_tumour_loss
 from napari_liverseg.training.patches import Numbers, Patches
+from napari_liverseg.training.prepared_case import PreparedCase
 from napari_liverseg.training.recipe import changed, read_recipe, with_settings
 from napari_liverseg.training.segmentation_recipe import Drawn
 from training_case import Told, make_set, run_tiny
 
 SMALL = PatchGrid((32, 32, 32), (9.0, 9.0, 9.0))
 COARSE = Drawn(phantom_mm=9.0)
-MIXED = {"drawn": {"share": 0.5, "phantom_mm": 15.0}, "loss": "liver-tumour"}
+MIXED = {
+    "drawn": {"share": 0.5, "phantom_mm": 15.0, "cases": 0.3},
+    "loss": "liver-tumour",
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,32 @@ def test_public_anatomies_are_drawn_when_a_folder_is_given(monkeypatch, tmp_path
     for number in range(30):
         drawn[number]
     assert {"scan", "atlas"} <= set(made)
+
+
+def test_cases_are_drawn_with_their_ct_and_their_tumours(tmp_path):
+    shape = (40, 40, 40)
+    labels = np.zeros(shape, np.uint8)
+    labels[10:30, 10:30, 10:30] = LIVER
+    labels[16:24, 16:24, 16:24] = TUMOUR
+    hu = np.full(shape, -1000, np.int16)
+    hu[4:36, 4:36, 4:36] = 30
+    hu[labels == LIVER], hu[labels == TUMOUR] = 100, 60
+    np.save(tmp_path / "hu.npy", hu)
+    np.save(tmp_path / "labels.npy", labels)
+    case = PreparedCase(None, tmp_path, "key")
+    grid = PatchGrid(shape, (3.0, 3.0, 3.0))
+    drawn = Drawn(cases=1.0, inside=1.0)
+    patches = DrawnPatches(drawn, grid, (1, 0), 8, [case])
+    for number in range(4):
+        seen, found, _ = (part[0].numpy() for part in patches[number])
+        assert set(np.unique(found)) == {0, LIVER, TUMOUR}
+        body = seen > -300
+        assert body.mean() < 0.6, "its CT, and not the inside of an abdomen drawn anew"
+        assert (found[~body] == 0).mean() > 0.99
+    body = patches._make("case", 0)
+    assert np.array_equal(body.tumour, labels == TUMOUR)
+    assert np.array_equal(body.tissues == Tissue.LIVER, labels > 0)
+    assert (body.tissues[(hu > -1000) & (labels == 0)] == Tissue.MUSCLE).mean() > 0.95
 
 
 @pytest.mark.parametrize(
@@ -184,7 +215,8 @@ def test_drawn_patches_and_cases_train_together_and_resume(data, tmp_path):
     one, other = (read_spec(tmp_path / out / "model") for out in ("whole", "parts"))
     for name, tensor in load_network(one).state_dict().items():
         assert torch.equal(tensor, load_network(other).state_dict()[name]), name
-    assert "50% of its images drawn: phantoms" in one.training_data
+    said = "50% of its images drawn: phantoms, its CTs, altered"
+    assert said in one.training_data
 
 
 def test_a_model_that_is_handed_on_names_no_folder_of_its_maker():

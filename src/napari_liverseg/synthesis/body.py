@@ -27,11 +27,17 @@ class Body:
         ``(z, y, x)``.
     hu : ndarray of float32 or None
         Real Hounsfield units on the same grid; None for procedural bodies.
+    tumour : ndarray of bool or None
+        Tumours in the liver that the CT shows, on the same grid; None for none.
+    whole : bool
+        Every organ is named. Where only the liver is, the CT is never drawn anew.
     """
 
     tissues: NDArray[np.uint8]
     spacing_mm: tuple[float, float, float]
     hu: NDArray[np.float32] | None = None
+    tumour: NDArray[np.bool_] | None = None
+    whole: bool = True
 
     @cached_property
     def liver_box_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -99,10 +99,13 @@ def draw_sample(
     """
     axes = grid.axes_mm
     positions = draw_positions(axes, _draw_centre(body, rng, inside_share), rng)
-    tissues, scanned = _look_up(body, positions)
+    nearest, scanned = _look_up(body, positions)
+    tissues = np.where(scanned, body.tissues.ravel()[nearest], np.uint8(Tissue.AIR))
     palette = draw_palette(rng)
     hu, synthetic = _image(body, positions, tissues, axes, palette, rng)
     labels = (tissues == Tissue.LIVER).astype(np.uint8)
+    if body.tumour is not None:
+        labels[scanned & body.tumour.ravel()[nearest]] = TUMOUR
     _plant_tumours(hu, labels, axes, rng)
     hu = degrade(hu, axes, rng, synthetic=synthetic)
     outside = cut_field(hu, axes, rng) | ~scanned
@@ -143,8 +146,8 @@ def _draw_centre(
 
 def _look_up(
     body: Body, positions: NDArray[np.float32]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the nearest tissue at each position, and where the body was scanned."""
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the flat index of the nearest voxel, and where the body was scanned."""
     flat = np.zeros(positions.shape[1:], np.int64)
     inside = np.ones(positions.shape[1:], np.bool_)
     for axis, n in enumerate(body.tissues.shape):
@@ -153,9 +156,7 @@ def _look_up(
         # Above, below and beside the scan there is nothing to learn from.
         inside &= nearest == index
         flat = flat * n + nearest.astype(np.int64)
-    tissues = body.tissues.ravel()[flat]
-    tissues[~inside] = Tissue.AIR
-    return tissues, inside
+    return flat, inside
 
 
 def _image(
@@ -167,7 +168,7 @@ def _image(
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], bool]:
     """Return the patch's image and whether it is synthetic throughout."""
-    if body.hu is None or rng.random() > KEEP_CT_SHARE:
+    if body.hu is None or (body.whole and rng.random() > KEEP_CT_SHARE):
         hu = render(tissues, axes, palette, rng)
         add_liver_vessels(hu, tissues, axes, palette, rng)
         return hu, True

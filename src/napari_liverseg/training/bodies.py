@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from napari_liverseg.core.segmentation import LIVER, TUMOUR
 from napari_liverseg.synthesis.abdomen import draw_abdomen
 from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.completion import complete_upwards, fill_chest
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_liverseg.core.geometry import Triple
+    from napari_liverseg.training.prepared_case import PreparedCase
 
 SPACING_MM = (3.0, 3.0, 3.0)
 PHANTOM_SIZE_MM = (336.0, 354.0, 420.0)
@@ -56,6 +60,21 @@ def scan_body(ct: Path, labels: Path, names: Path, rng: np.random.Generator) -> 
     hu = hu.astype(np.float32)
     body = Body(split_by_hu(tissues, known, hu), SPACING_MM, hu)
     return flood_chest(complete_upwards(body, rng), rng)
+
+
+def case_body(case: PreparedCase, spacing_mm: Triple) -> Body:
+    """Return a labelled case as an anatomy of which the liver alone is named.
+
+    Parameters
+    ----------
+    case : PreparedCase
+    spacing_mm : tuple of float
+        Of its grid, ``(z, y, x)``.
+    """
+    hu, labels = np.array(case.hu, np.float32), np.array(case.labels)
+    liver = labels >= LIVER
+    tissues = split_by_hu((liver * Tissue.LIVER).astype(np.uint8), liver, hu)
+    return Body(tissues, spacing_mm, hu, labels == TUMOUR, whole=False)
 
 
 def atlas_body(labels: Path, names: Path, rng: np.random.Generator) -> Body:

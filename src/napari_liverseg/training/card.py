@@ -179,8 +179,9 @@ def _say_drawn(spec: ModelSpec) -> list[str]:
     drawn = (yaml.safe_load(spec.recipe) or {}).get("drawn")
     if not drawn:
         return []
-    public = ", a public CT and a public atlas, altered" if drawn["public"] else ""
-    return [f"{drawn['share']:.0%} of its images drawn: phantoms{public}"]
+    public = ", public CTs and a public atlas, altered" if drawn["public"] else ""
+    cases = ", its CTs, altered" if drawn.get("cases") else ""
+    return [f"{drawn['share']:.0%} of its images drawn: phantoms{public}{cases}"]
 
 
 def _notice(recipe: SegmentationRecipe, network: NetworkSpec) -> str:

@@ -10,23 +10,36 @@ import torch
 
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
-from napari_liverseg.training.bodies import atlas_body, phantom_body, scan_body
+from napari_liverseg.training.bodies import (
+    atlas_body,
+    case_body,
+    phantom_body,
+    scan_body,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_liverseg.synthesis.body import Body
+    from napari_liverseg.training.prepared_case import PreparedCase
     from napari_liverseg.training.segmentation_recipe import Drawn
 
-SHARES = {"scan": 0.2, "atlas": 0.06, "phantom": 0.74}
+SHARES = {"scan": 0.14, "slab": 0.12, "atlas": 0.06, "phantom": 0.68}
 """How often each anatomy is drawn where the public ones are at hand."""
 
-SCAN = tuple(
-    f"abdomen-3mm/{name}" for name in ("ct.nii.gz", "labels.nii.gz", "labels.json")
-)
+SCANS = {
+    kind: tuple(
+        f"abdomen-3mm/{name}" for name in (f"ct{end}", f"labels{end}", "labels.json")
+    )
+    for kind, end in {"scan": ".nii.gz", "slab": "_short.nii.gz"}.items()
+}
+"""An unenhanced CT to the liver's dome, and the lower 9 cm of a portal venous one."""
+
 ATLAS = ("atlas/labels.nrrd", "atlas/names.ctbl")
 """Files of the public anatomies, in their folder."""
 
 VARIANTS = 12
-"""Completed or scaled variants of the scan and of the atlas."""
+"""Completed or scaled variants of each public anatomy."""
 
 LANES = 32
 """A patch takes its anatomy from the lane of its place in the epoch, and each lane has
@@ -48,7 +61,8 @@ def refuse_missing(drawn: Drawn) -> None:
     """
     if drawn.public is None:
         return
-    missing = [n for n in (*SCAN, *ATLAS) if not (Path(drawn.public) / n).is_file()]
+    wanted = dict.fromkeys((*SCANS["scan"], *SCANS["slab"], *ATLAS))
+    missing = [n for n in wanted if not (Path(drawn.public) / n).is_file()]
     if missing:
         found = f"The folder of drawn.public lacks {', '.join(missing)}."
         raise CaseError(found, "Choose the right folder, or leave drawn.public out.")
@@ -69,14 +83,25 @@ class DrawnPatches:
     seed : tuple of int
     epoch : int
         Patches of an epoch, those of all training processes.
+    cases : sequence of PreparedCase
+        Those that train, on a grid with the patches' spacing.
     """
 
     def __init__(
-        self, drawn: Drawn, grid: PatchGrid, seed: tuple[int, ...], epoch: int
+        self,
+        drawn: Drawn,
+        grid: PatchGrid,
+        seed: tuple[int, ...],
+        epoch: int,
+        cases: Sequence[PreparedCase] = (),
     ) -> None:
         self.drawn, self.grid, self.seed, self.epoch = drawn, grid, seed, epoch
+        self.cases = tuple(cases)
         self._phantoms: dict[int, tuple[int, Body]] = {}
-        self._public: dict[tuple[str, int], Body] = {}
+        self._real: dict[tuple[str, int], Body] = {}
+        others = SHARES if drawn.public else {"phantom": 1.0}
+        self._shares = {k: share * (1 - drawn.cases) for k, share in others.items()}
+        self._shares["case"] = drawn.cases
 
     def __getitem__(
         self, number: int
@@ -93,15 +118,16 @@ class DrawnPatches:
         return hu, labels, focus
 
     def _draw_body(self, number: int, rng: np.random.Generator) -> Body:
-        kinds = SHARES if self.drawn.public else {"phantom": 1.0}
-        kind = list(kinds)[int(rng.choice(len(kinds), p=list(kinds.values())))]
+        kinds, shares = zip(*self._shares.items(), strict=True)
+        kind = kinds[int(rng.choice(len(kinds), p=shares))]
         lane = number % self.epoch % LANES
         if kind == "phantom":
             return self._phantom(lane, number // LANES)
-        key = (kind, lane % VARIANTS)
-        if key not in self._public:
-            self._public[key] = self._make(*key)
-        return self._public[key]
+        variants = len(self.cases) if kind == "case" else VARIANTS
+        key = (kind, (lane + number // LANES) % variants)
+        if key not in self._real:
+            self._real[key] = self._make(*key)
+        return self._real[key]
 
     def _phantom(self, lane: int, turn: int) -> Body:
         """Return a lane's phantom, drawn anew once it has served."""
@@ -114,6 +140,8 @@ class DrawnPatches:
         return self._phantoms[lane][1]
 
     def _make(self, kind: str, which: int) -> Body:
+        if kind == "case":
+            return case_body(self.cases[which], self.grid.spacing_mm)
         rng = np.random.default_rng((*self.seed, 1_000_003, which))
         if kind == "phantom" or self.drawn.public is None:
             return phantom_body(rng, self.drawn.phantom_mm)
@@ -121,5 +149,5 @@ class DrawnPatches:
         if kind == "atlas":
             labels, names = (folder / name for name in ATLAS)
             return atlas_body(labels, names, rng)
-        ct, labels, names = (folder / name for name in SCAN)
+        ct, labels, names = (folder / name for name in SCANS[kind])
         return scan_body(ct, labels, names, rng)

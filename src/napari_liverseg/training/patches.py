@@ -62,7 +62,9 @@ class Patches(Dataset[Sample]):
         if recipe.drawn is not None:
             seed = (recipe.seed, fold)
             epoch = recipe.steps_per_epoch * recipe.batch * world
-            self.drawn_patches = DrawnPatches(recipe.drawn, grid, seed, epoch)
+            self.drawn_patches = DrawnPatches(
+                recipe.drawn, grid, seed, epoch, self.cases
+            )
 
     def __getitem__(self, number: int) -> Sample:
         """Return HU, float32 (1, z, y, x), and labels, uint8 (1, z, y, x).

@@ -59,8 +59,11 @@ class Drawn(BaseModel):
         Share of them that are centred in the liver. Of the others most are centred
         near its box.
     public : str or None
-        Folder with ``abdomen-3mm`` (a CT with whole-body labels) and ``atlas`` (a
+        Folder with ``abdomen-3mm`` (two CTs with whole-body labels) and ``atlas`` (a
         label map of one abdomen), which are drawn beside phantoms.
+    cases : float
+        Share of them whose anatomy is that of a case that trains: its CT, altered as
+        the public ones are, with tumours planted beside those that are labelled.
     """
 
     model_config = _STRICT
@@ -69,6 +72,7 @@ class Drawn(BaseModel):
     phantom_mm: float = Field(default=3.0, ge=1, le=20)
     inside: float = Field(default=0.0, ge=0, le=1)
     public: str | None = None
+    cases: float = Field(default=0.0, ge=0, le=1)
 
 
 class Optimiser(BaseModel):
