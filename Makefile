@@ -4,6 +4,7 @@ VENV   ?= .venv
 TEST_JOBS ?= 2
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PEERS  := $(VENV)/.peers
 # On Linux without a screen, a virtual one.
 NEEDS_SCREEN := $(filter Linux,$(shell uname))$(DISPLAY)$(WAYLAND_DISPLAY)
 SCREEN := $(if $(filter Linux,$(NEEDS_SCREEN)),xvfb-run -a -s "-screen 0 1600x1000x24")
@@ -20,7 +21,7 @@ run: $(READY) ## open the viewer
 test: lint ## everything that CI runs
 	OMP_NUM_THREADS=1 NAPARI_STRICT_QT=1 $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
-test-slow: $(READY) ## minutes of work that `make test` leaves out
+test-slow: $(PEERS) ## minutes of work that `make test` leaves out
 	NAPARI_STRICT_QT=1 $(BIN)/python -m pytest -m slow
 
 lint: $(READY) ## style, types, import contracts, manifest, spelling
@@ -31,9 +32,9 @@ lint: $(READY) ## style, types, import contracts, manifest, spelling
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari_liverseg
 
-bench: $(READY) ## speed, as ratios with a correctness gate
-	$(SCREEN) $(BIN)/python -m benchmarks
+bench: $(PEERS) ## speed, as ratios with a correctness gate
 	$(BIN)/python -m benchmarks.memory
+	$(SCREEN) $(BIN)/python -m benchmarks
 
 bench-gpu: $(READY) ## speed and memory on an NVIDIA GPU, in less than 8 minutes
 	$(BIN)/python -m benchmarks.gpu
@@ -62,6 +63,14 @@ $(READY): pyproject.toml constraints.txt .ci/system-libraries
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
 	# Without timm and torchvision, see pyproject.toml.
 	$(BIN)/python -m pip install --quiet --no-deps 'dynamic-network-architectures>=0.4.4,<0.5'
+	touch $@
+
+# nnU-Net, which results are held against, without timm and torchvision.
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps nnunetv2==2.8.1
+	$(BIN)/python -m pip install --quiet -c constraints.txt \
+	  acvl-utils batchgenerators batchgeneratorsv2 blosc2 imagecodecs matplotlib \
+	  nibabel pandas requests scikit-image scikit-learn seaborn tifffile tqdm
 	touch $@
 
 clean: ## remove the environment and outputs

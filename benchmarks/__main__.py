@@ -1,6 +1,7 @@
 """Every speed benchmark in one table: ``python -m benchmarks [B1 B4 ...]``.
 
-Results go to ``results/speed.json`` with the machine and the versions.
+Results go to ``results/speed.json`` with the machine and the versions. The command
+fails when a ratio is void, or something could not be run.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> None:
     """Run the modules that hold the ids asked for, all without any."""
     wanted = set(sys.argv[1:])
     rows: dict[str, Any] = _earlier()
+    failed: list[str] = []
     for name, ids in MODULES.items():
         if wanted and not wanted & set(ids):
             continue
@@ -37,12 +39,17 @@ def main() -> None:
             module = importlib.import_module(f"benchmarks.{name}")
         except ModuleNotFoundError as missing:
             print(f"{', '.join(ids)}: not run, {missing}; see docs/nnunet.md")
+            failed += ids
             continue
         for row in module.main():
             print(row, flush=True)
+            failed += [] if row.holds else [row.id]
             rows[row.id] = {**row.as_dict(), **machine()}
             kept = dict(sorted(rows.items(), key=lambda item: int(item[0][1:])))
             RESULT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if failed:
+        msg = f"Void or not run: {', '.join(failed)}."
+        raise SystemExit(msg)
 
 
 def _earlier() -> dict[str, Any]:

@@ -83,6 +83,7 @@ def main(setting: Setting = ON_CPU) -> list[Row]:
         Row(
             "B4", "512x512x500 phantom, coarse to fine", "every window, float32",
             ">= 6x", *pairs.faster(), gate, change <= CHANGE and complete, repeats,
+            pairs.peaks(),
         )
     ]  # fmt: skip
 

@@ -41,7 +41,7 @@ def main() -> list[Row]:
         Row(
             "B10", f"opening {SLICES} DICOM slices with all checks",
             "SimpleITK's series reader without any", "<= 1.5x", *pairs.share(), gate,
-            same, REPEATS,
+            same, REPEATS, pairs.peaks(),
         )
     ]  # fmt: skip
 

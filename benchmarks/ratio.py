@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import statistics
+import sys
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from napari_liverseg.inference.devices import wait_for
 
@@ -58,7 +64,11 @@ class Row:
         """Return the line."""
         ratio = f"{self.ratio:.2f}x ({self.low:.2f}-{self.high:.2f}, n={self.repeats})"
         verdict = "" if self.holds else "VOID: "
-        return f"{self.id:4} {ratio:30} wanted {self.wanted:10} {verdict}{self.gate}"
+        line = f"{self.id:4} {ratio:30} wanted {self.wanted:10} {verdict}{self.gate}"
+        peaks = self.more.get("peak_mb")
+        if peaks is None:
+            return line
+        return f"{line}; at most {peaks['ours']} MB more, theirs {peaks['theirs']}"
 
 
 @dataclass(frozen=True)
@@ -68,10 +78,22 @@ class Pairs:
     Parameters
     ----------
     ours, theirs : tuple of float
+    our_peak, their_peak : int or None
+        The most bytes that a call took beyond what was held before it; None where
+        the system does not tell.
     """
 
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
+    our_peak: int | None = None
+    their_peak: int | None = None
+
+    def peaks(self) -> dict[str, dict[str, int]]:
+        """Return the peak memory of both sides in MB, as a row's further figures."""
+        if self.our_peak is None or self.their_peak is None:
+            return {}
+        both = {"ours": self.our_peak, "theirs": self.their_peak}
+        return {"peak_mb": {side: round(peak / 1e6) for side, peak in both.items()}}
 
     def faster(self) -> tuple[float, float, float]:
         """Return how many times faster we are: median, smallest, largest."""
@@ -88,7 +110,7 @@ def interleave(
     repeats: int,
     device: str = "cpu",
 ) -> Pairs:
-    """Run both sides in turn, each first in every other turn, and return seconds.
+    """Run both sides in turn, each first in every other turn; return time and memory.
 
     On a GPU both run once before: the first call chooses kernels.
     """
@@ -96,10 +118,15 @@ def interleave(
         ours()
         theirs()
     times: dict[bool, list[float]] = {True: [], False: []}
+    peaks: dict[bool, list[int]] = {True: [], False: []}
     for turn in range(repeats):
         for is_ours in (turn % 2 == 0, turn % 2 == 1):
+            held = _begin(device)
             times[is_ours].append(seconds(ours if is_ours else theirs, device))
-    return Pairs(tuple(times[True]), tuple(times[False]))
+            if held is not None:
+                peaks[is_ours].append(_most(device) - held)
+    ours_most, theirs_most = (max(peaks[side], default=None) for side in (True, False))
+    return Pairs(tuple(times[True]), tuple(times[False]), ours_most, theirs_most)
 
 
 def seconds(work: Callable[[], object], device: str = "cpu") -> float:
@@ -109,6 +136,38 @@ def seconds(work: Callable[[], object], device: str = "cpu") -> float:
     work()
     wait_for(device)
     return time.perf_counter() - started
+
+
+def _begin(device: str) -> int | None:
+    """Start to watch for a peak and return the bytes held now, None where none is told.
+
+    Linux keeps the most that a process ever held, and forgets it when asked to.
+    """
+    gc.collect()
+    if device != "cpu":
+        if not torch.cuda.is_available():
+            return None
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    if sys.platform != "linux":
+        return None
+    # What was freed and is kept for later would hide what the next call takes.
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _status("VmRSS")
+
+
+def _most(device: str) -> int:
+    """Return the most bytes held since `_begin`."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device)
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    line = next(line for line in lines if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
 
 
 def _three(ratios: list[float]) -> tuple[float, float, float]:

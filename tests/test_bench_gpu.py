@@ -211,6 +211,18 @@ def test_sides_take_turns_in_being_first(monkeypatch):
     assert order == ["a", "b", "a", "b"]  # the first pair warms up
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a past peak")
+def test_the_peak_is_what_one_call_took():
+    keep = np.ones(20_000_000)  # held before, and no part of either
+    pairs = ratio.interleave(
+        lambda: np.ones(10_000_000), lambda: np.ones(30_000_000), 2
+    )
+    peaks = pairs.peaks()["peak_mb"]
+    assert peaks["ours"] == pytest.approx(80, abs=20)
+    assert peaks["theirs"] == pytest.approx(240, abs=30)
+    assert keep.size
+
+
 @pytest.mark.slow
 def test_a_part_runs_in_a_process_of_its_own(tmp_path):
     outcome = run_apart("B1", TINY, 140.0, tmp_path)

@@ -17,6 +17,7 @@ from napari_liverseg.inference.plan import (
     make_plan,
     refuse_unless_it_fits,
 )
+from napari_liverseg.inference.sums import DISK
 from napari_liverseg.inference.windows import Step
 from napari_liverseg.models.contract import Output
 from napari_liverseg.models.spec import read_spec
@@ -116,8 +117,9 @@ def test_a_gpu_falls_back_in_steps_down_to_the_cpu(model):
         Step("cuda:1", 1, "cuda:1"),
         Step("cuda:1", 1, "cpu"),
         Step("cpu", 1, "cpu"),
+        Step("cpu", 1, DISK),
     )
-    assert _plan(model).steps() == (Step("cpu", 1, "cpu"),)
+    assert _plan(model).steps() == (Step("cpu", 1, "cpu"), Step("cpu", 1, DISK))
 
 
 def test_every_channel_of_a_whole_body_model_counts_while_windows_are_summed(model):

@@ -18,6 +18,7 @@ from napari_liverseg.inference.doubts import NO_LIVER, doubts
 from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.inference.plan import Plan
 from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.inference.sums import DISK
 from napari_liverseg.inference.windows import Step, remaining
 from napari_liverseg.models.spec import read_spec
 from tiny_model import write_random_model, write_threshold_model
@@ -205,9 +206,9 @@ OUT_OF_MEMORY = [
 ]
 
 FALLING = (
-    Step("cpu", 4, "cpu"),
     Step("cpu", 2, "cpu"),
     Step("cpu", 1, "cpu"),
+    Step("cpu", 1, DISK),
 )
 
 
@@ -224,8 +225,8 @@ def test_out_of_memory_goes_on_with_less_and_says_so(monkeypatch, random_model, 
     )
     np.testing.assert_array_equal(clean.decision, starved.decision)
     assert starved.run.notes == (
-        "Memory of 'cpu' ran out: windows were run 2 at a time.",
         "Memory of 'cpu' ran out: windows were run one at a time.",
+        "Memory of 'cpu' ran out: results were kept on the disk.",
         *clean.run.notes,
     )
     shares = [done / total for done, total, _ in told]
@@ -233,7 +234,6 @@ def test_out_of_memory_goes_on_with_less_and_says_so(monkeypatch, random_model, 
 
 
 def test_out_of_memory_half_way_does_not_run_progress_back(monkeypatch, random_model):
-    monkeypatch.setattr(Plan, "steps", lambda self: FALLING[1:])
     predictor = Predictor(random_model, "cpu")
     calls = []
 

@@ -67,6 +67,23 @@ def test_a_recipe_is_measured_once_and_read_afterwards(predictor, monkeypatch):
     np.testing.assert_array_equal(first.decision, second.decision)
 
 
+def test_another_computer_that_shares_the_folder_measures_for_itself(
+    predictor, monkeypatch
+):
+    predictor.predict(_volume())
+    monkeypatch.setattr("platform.node", lambda: "another")
+    predictor.predict(_volume())
+    assert len(_kept()) == 2
+
+
+def test_the_wait_for_measuring_is_told_once(predictor):
+    told = []
+    predictor.predict(_volume(), lambda *report: told.append(report[2]))
+    assert told.count(recipes.TRYING) == 1
+    predictor.predict(_volume(), lambda *report: told.append(report[2]))
+    assert told.count(recipes.TRYING) == 1
+
+
 def test_the_run_that_measures_gives_the_bits_of_later_ones(tmp_path):
     folder = write_random_model(tmp_path / "random", spacing_mm=(3, 3, 3))
     one, other = (Predictor(read_spec(folder), "cpu") for _ in range(2))

@@ -1,6 +1,7 @@
 """Windows: the same numbers as MONAI's, in any order, and after any interruption."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from napari_liverseg.inference.blending import window_weights
 from napari_liverseg.inference.groups import SURE, Groups
 from napari_liverseg.inference.placement import axis_starts, centre_out, lay_out
 from napari_liverseg.inference.runner import Recipe, Runner
-from napari_liverseg.inference.sums import Sums
+from napari_liverseg.inference.sums import DISK, Sums
 from napari_liverseg.inference.windows import Step, Sweep, Tally, slide
 from napari_liverseg.models.contract import Output, Windows
 from napari_liverseg.models.network import build_network
@@ -156,6 +157,27 @@ def test_an_interrupted_sweep_goes_on_and_runs_no_window_twice(network, at):
     assert failing.windows == sweep.count == tally.done
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.half])
+def test_sums_that_move_to_the_disk_half_way_are_the_same(network, dtype):
+    windows = Windows(PATCH, 0.5)
+    sweep = Sweep(_image(), windows, THREE)
+    clean = sweep.go(network, ONE, _tally(), dtype=dtype).clone()
+    failing = _Failing(network, (7,))
+    sweep = Sweep(_image(), windows, THREE)
+    with pytest.raises(torch.OutOfMemoryError):
+        sweep.go(failing, ONE, _tally(), dtype=dtype)
+    logits = sweep.go(failing, Step("cpu", 1, DISK), _tally())
+    assert torch.equal(logits, clean)
+    assert failing.windows == sweep.count
+
+
+def test_a_full_disk_is_no_place_for_sums(network, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    sweep = Sweep(_image(), Windows(PATCH, 0.5), THREE)
+    with pytest.raises(MemoryError, match="disk has no room"):
+        sweep.go(network, Step("cpu", 1, DISK), _tally())
+
+
 @pytest.mark.parametrize("at", range(1, 6))
 def test_lack_of_memory_while_a_row_is_finished_leaves_no_hole(
     network, at, monkeypatch
@@ -219,7 +241,7 @@ def test_many_channels_are_merged_as_soon_as_planes_are_finished():
     regions = Groups(Output(8, (0,), (1,), activation="sigmoid"))
     assert regions.kept == Output(2, (0,), (1,), activation="sigmoid")
     assert torch.equal(regions.reduce(logits[:8]), logits[:2])
-    assert float(regions.nothing((1, 1, 1), torch.float32).max()) == -SURE
+    assert float(regions.clear(torch.empty(2, 1, 1, 1)).max()) == -SURE
 
 
 @pytest.mark.parametrize("channels", [3, 9])

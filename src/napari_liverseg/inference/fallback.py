@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_liverseg.core.errors import DeviceError
+from napari_liverseg.inference.sums import DISK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,8 @@ def _note(step: Step, modest: Step) -> str:
     if modest.device != step.device:
         how = f"the model ran on '{modest.device}' instead, which takes longer"
     elif modest.accumulate_on != step.accumulate_on:
-        how = f"results were summed on '{modest.accumulate_on}'"
+        where = "on the disk" if modest.accumulate_on == DISK else "in main memory"
+        how = f"results were kept {where}"
     else:
         how = f"windows were run {_times(modest.batch)} at a time"
     return f"Memory of '{step.device}' ran out: {how}."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from napari_liverseg.models.contract import Output, Shape
+    from napari_liverseg.models.contract import Output
 
 FEW_CHANNELS = 6
 """Up to so many channels are kept as they are; more (whole-body models) are
@@ -73,12 +73,9 @@ class Groups:
             sets.insert(0, [i for i in range(self.channels) if i not in known])
         return torch.stack([logits[chosen].amax(dim=0) for chosen in sets if chosen])
 
-    def nothing(
-        self, shape: Shape, dtype: torch.dtype, device: str = "cpu"
-    ) -> torch.Tensor:
-        """Return logits of background throughout."""
-        size = (self.kept.channels, *shape)
-        logits = torch.full(size, -SURE, dtype=dtype, device=device)
+    def clear(self, logits: torch.Tensor) -> torch.Tensor:
+        """Make logits (kept channels, z, y, x) background throughout, in place."""
+        logits.fill_(-SURE)
         if self.output.activation == "softmax":
             logits[0] = SURE
         return logits

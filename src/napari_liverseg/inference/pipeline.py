@@ -120,7 +120,7 @@ def run_pipeline(
         mirror = model.windows.mirror_axes if options.mirror else ()
         both = FirstStage(first.belief, stages.liver) if stages and first else None
         plan = _plan(predictor, sweep, mirror, volume, listener)
-        recipe = _recipe(predictor, sweep, plan, options, is_cancelled)
+        recipe = _recipe(predictor, sweep, plan, options, is_cancelled, on_progress)
         publish = publisher(listener.on_partial, view.prepared, groups, both)
         tally = Tally(on_progress, is_cancelled)
         tally.start(sweep.count)
@@ -190,12 +190,14 @@ def _recipe(
     plan: Plan,
     options: RunOptions,
     is_cancelled: IsCancelled,
+    on_progress: OnProgress,
 ) -> Recipe:
     if options.recipe is not None:
         return options.recipe
     if not options.tune or sweep.count == 0:
         return Recipe()
-    return choose_recipe(predictor, sweep.middle_window(), plan, is_cancelled)
+    window = sweep.middle_window()
+    return choose_recipe(predictor, window, plan, is_cancelled, on_progress)
 
 
 def _cut_note(belief: NativeBelief, view: _View, volume: CTVolume) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import torch
 
 from napari_liverseg.core.errors import DeviceError
 from napari_liverseg.inference.groups import Groups
+from napari_liverseg.inference.sums import DISK
 from napari_liverseg.inference.windows import Step
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Plan:
         if self.device != "cpu":
             steps.append(Step(self.device, 1, "cpu"))
             steps.append(Step("cpu", 1, "cpu"))
+        steps.append(Step("cpu", 1, DISK))
         return tuple(dict.fromkeys(steps))
 
     def __str__(self) -> str:

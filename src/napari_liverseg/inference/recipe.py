@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import statistics
 from dataclasses import asdict, replace
 from time import perf_counter
@@ -14,7 +15,7 @@ import torch
 
 from napari_liverseg import __version__
 from napari_liverseg.core.data_folder import data_folder
-from napari_liverseg.core.progress import stop_if
+from napari_liverseg.core.progress import ignore_progress, stop_if
 from napari_liverseg.inference.beliefs import decide_plane
 from napari_liverseg.inference.devices import wait_for
 from napari_liverseg.inference.groups import Groups
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_liverseg.core.progress import IsCancelled
+    from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.inference.plan import Plan
     from napari_liverseg.inference.predictor import Predictor
     from napari_liverseg.models.contract import Output
@@ -48,8 +49,16 @@ COMPILE_PAYS_S = 300.0
 """Translating a network takes a minute or two: only a long run earns that back."""
 
 
+TRYING = "Finding the fastest way to compute this model here, once"
+TRANSLATING = "Translating the model for this computer, once: Cancel waits for it"
+
+
 def choose_recipe(
-    predictor: Predictor, window: torch.Tensor, plan: Plan, is_cancelled: IsCancelled
+    predictor: Predictor,
+    window: torch.Tensor,
+    plan: Plan,
+    is_cancelled: IsCancelled,
+    on_progress: OnProgress = ignore_progress,
 ) -> Recipe:
     """Return the fastest recipe that gives the same labels as float32.
 
@@ -67,6 +76,8 @@ def choose_recipe(
         Says how much is at stake.
     is_cancelled : callable
         Asked before each window that is measured.
+    on_progress : callable
+        Told what the wait is for.
     """
     if os.environ.get(SWITCH, "").lower() == "off":
         return Recipe()
@@ -75,7 +86,7 @@ def choose_recipe(
     if known is not None:
         with contextlib.suppress(TypeError):
             return Recipe(**known)
-    recipe = _measure(predictor, window, plan, is_cancelled)
+    recipe = _measure(predictor, window, plan, is_cancelled, on_progress)
     if recipe is None:
         return Recipe()
     _write(key, recipe)
@@ -85,7 +96,9 @@ def choose_recipe(
 def _key(predictor: Predictor, plan: Plan) -> str:
     long = "long" if _is_long(plan, 1.0) else ""
     parts = (
-        predictor.model.sha256, predictor.device.name, predictor.device.title,
+        predictor.model.sha256, platform.node(),
+        torch.backends.cpu.get_cpu_capability(),
+        predictor.device.name, predictor.device.title,
         __version__, torch.__version__, str(torch.get_num_threads()),
         f"x{plan.batch}", long,
     )  # fmt: skip
@@ -97,7 +110,11 @@ def _is_long(plan: Plan, seconds_per_window: float) -> bool:
 
 
 def _measure(
-    predictor: Predictor, window: torch.Tensor, plan: Plan, is_cancelled: IsCancelled
+    predictor: Predictor,
+    window: torch.Tensor,
+    plan: Plan,
+    is_cancelled: IsCancelled,
+    on_progress: OnProgress = ignore_progress,
 ) -> Recipe | None:
     """Return the fastest recipe that agrees, None where the window cannot tell."""
     output = predictor.model.output
@@ -108,6 +125,7 @@ def _measure(
 
     best = Recipe()
     stop_if(is_cancelled)
+    on_progress(0, 1, TRYING)
     if not _shows_liver(predictor, window):
         return None
     least, logits = time(best)
@@ -123,6 +141,7 @@ def _measure(
             best, least = recipe, seconds
     if _is_long(plan, least):
         # Translated, a network rounds less often: what was refused may agree then.
+        on_progress(0, 1, TRANSLATING)
         was_refused = least_of_all < FASTER * least
         for plain in (best, fastest) if was_refused else (best,):
             recipe = replace(plain, is_compiled=True)

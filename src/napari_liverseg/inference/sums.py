@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+import tempfile
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -14,6 +18,15 @@ if TYPE_CHECKING:
     from napari_liverseg.inference.groups import Groups
     from napari_liverseg.inference.placement import Corner, Row
     from napari_liverseg.models.contract import Shape
+
+
+DISK = "disk"
+"""A place for finished logits when main memory is short: a file without a name."""
+
+
+def memory_of(place: str) -> str:
+    """Return the device that computes with what is kept at a place."""
+    return "cpu" if place == DISK else place
 
 
 @dataclass(eq=False)
@@ -44,8 +57,14 @@ class Sums:
         What is kept of the network's channels.
     dtype : torch.dtype
         Of the finished logits.
-    device : str
-        Where all sums are kept, until they are moved.
+    place : str
+        Where all sums are kept, until they are moved: a device, or `DISK` for
+        finished logits on disk and open rows in main memory.
+
+    Raises
+    ------
+    MemoryError
+        When the disk has no room for them either.
     """
 
     def __init__(
@@ -55,25 +74,29 @@ class Sums:
         weights: torch.Tensor,
         groups: Groups,
         dtype: torch.dtype = torch.float32,
-        device: str = "cpu",
+        place: str = "cpu",
     ) -> None:
         self._rows = {row.z: row for row in rows}
         self._shape, self._patch = shape, tuple(weights.shape)
-        self._weights, self._groups = weights.to(device), groups
+        self._weights, self._groups = weights.to(memory_of(place)), groups
         self._open: dict[int, _OpenRow] = {}
         self._row_weights: dict[tuple[Corner, ...], torch.Tensor] = {}
         self._is_finished = [False] * shape[0]
-        self.logits = groups.nothing(shape, dtype, device)
+        self._place = place
+        size = (groups.kept.channels, *shape)
+        self.logits = groups.clear(_room(size, dtype, place))
 
-    def move(self, device: str) -> None:
-        """Keep all sums on a device from now on."""
-        if torch.device(device) == self.logits.device:
+    def move(self, place: str) -> None:
+        """Keep all sums at another place from now on."""
+        if place == self._place:
             return
+        device = memory_of(place)
         self._row_weights.clear()
         self._weights = self._weights.to(device)
         for row in self._open.values():
             row.sums, row.weights = row.sums.to(device), row.weights.to(device)
-        self.logits = self.logits.to(device)
+        room = _room(self.logits.shape, self.logits.dtype, place)
+        self.logits, self._place = room.copy_(self.logits), place
 
     def open(self, row: Row) -> None:
         """Make room for a row, unless it has some."""
@@ -138,3 +161,17 @@ class Sums:
                 total[:, y : y + py, x : x + px] += self._weights
             self._row_weights = {row.corners: total}
         return self._row_weights[row.corners]
+
+
+def _room(size: Sequence[int], dtype: torch.dtype, place: str) -> torch.Tensor:
+    """Return a tensor at a place, with nothing in it yet."""
+    if place != DISK:
+        return torch.empty(tuple(size), dtype=dtype, device=place)
+    # A mapped file that outgrows its disk would end the process.
+    needed = math.prod(size) * dtype.itemsize
+    if shutil.disk_usage(tempfile.gettempdir()).free < 2 * needed:
+        msg = "the disk has no room for what does not fit into memory"
+        raise MemoryError(msg)
+    kind = np.dtype(str(dtype).removeprefix("torch."))
+    with tempfile.TemporaryFile() as file:  # gone with the last tensor that maps it
+        return torch.from_numpy(np.memmap(file, kind, "w+", shape=tuple(size)))

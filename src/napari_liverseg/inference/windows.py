@@ -14,7 +14,7 @@ from torch.nn import functional
 from napari_liverseg.core.progress import stop_if
 from napari_liverseg.inference.blending import window_weights
 from napari_liverseg.inference.placement import centre_out, count_windows, lay_out
-from napari_liverseg.inference.sums import Sums
+from napari_liverseg.inference.sums import Sums, memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """How to run: where the network is, how many windows at once, where sums are."""
+    """How to run: where the network is, how many windows at once, where sums are.
+
+    Sums are on a device, or on the disk, see `sums.DISK`.
+    """
 
     device: str
     batch: int
@@ -167,7 +170,7 @@ class Sweep:
         sums = self._sums = self._sums or self._new_sums(dtype, keep)
         sums.move(keep)
         # Windows are cut where the sums are: a GPU then waits for no copy of each.
-        self._image = self._image.to(keep)
+        self._image = self._image.to(memory_of(keep))
         while self._queue:
             row = self._queue[0]
             left = self._left[row.z]
@@ -187,10 +190,10 @@ class Sweep:
                 self._tell(on_planes, self._cut(sums.logits), start, stop)
         return self._cut(sums.logits)
 
-    def _new_sums(self, dtype: torch.dtype, device: str) -> Sums:
+    def _new_sums(self, dtype: torch.dtype, place: str) -> Sums:
         rows = tuple(sorted(self.rows, key=lambda row: row.z))
         weights = window_weights(self.windows)
-        return Sums(self.shape, rows, weights, self._groups, dtype, device)
+        return Sums(self.shape, rows, weights, self._groups, dtype, place)
 
     def _batch(self, row: Row, corners: Sequence[Corner]) -> torch.Tensor:
         pz, py, px = self.windows.patch
