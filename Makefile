@@ -34,6 +34,7 @@ lint: $(READY) ## style, types, import contracts, manifest, spelling
 
 bench: $(PEERS) ## speed, as ratios with a correctness gate
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.rates
 	$(SCREEN) $(BIN)/python -m benchmarks
 
 bench-gpu: $(READY) ## speed and memory on an NVIDIA GPU, in less than 8 minutes

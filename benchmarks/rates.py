@@ -1,11 +1,13 @@
 """W1, W2: time of a 128^3 window, ours and eager PyTorch's, beside a matrix product.
 
-A network's floating-point operations over the rate of a bfloat16 product of large
-matrices is the least that a window could take; each side is told as a share of it.
+A network's floating-point operations over the rate of a product of large matrices is
+the least that a window could take; each side is told as a share of it. On a processor:
+``python -m benchmarks.rates``, with the floor of float32 too.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 from dataclasses import dataclass, replace
@@ -15,9 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.__main__ import machine
 from benchmarks.engine import least_dice
 from benchmarks.nnunet_model import FEATURES, write_model
 from benchmarks.ratio import REPEATS, Row, interleave, seconds
+from benchmarks.setting import ON_CPU
 from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.live_memory import network_bytes
 from napari_liverseg.inference.plan import make_plan
@@ -45,11 +49,27 @@ SPACING_MM = (1.5, 1.5, 1.5)
 SHAPE, SHAPE_MM = (128, 144, 176), (2.5, 2.5, 2.5)
 TINY_SHAPE, TINY_SHAPE_MM = (32, 36, 44), (10.0, 10.0, 10.0)
 
-MATRIX, TINY_MATRIX = 8192, 128
-"""Rows and columns; such a product keeps every unit of a GPU busy."""
+MATRIX, CPU_MATRIX, TINY_MATRIX = 8192, 2048, 128
+"""Rows and columns; such a product keeps every unit of a GPU, or a processor, busy."""
 
-CALLS = 10
+CALLS, CPU_CALLS = 10, 1
 """Products, or batches, that are timed together: starting them must not count."""
+
+RESULT = Path(__file__).parent / "results" / "rates.json"
+
+
+def main() -> None:
+    """Measure both networks on the processor and keep the figures."""
+    with torch.inference_mode():
+        rows = [*monai(ON_CPU), *nnunet(ON_CPU)]
+    for row in rows:
+        print(row)
+    content = {"rows": [row.as_dict() for row in rows], **machine()}
+    RESULT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _calls(setting: Setting) -> int:
+    return setting.repeats(CPU_CALLS if setting.device == "cpu" else CALLS)
 
 
 def monai(setting: Setting) -> list[Row]:
@@ -142,11 +162,12 @@ class Bench:
         with FlopCounterMode(display=False) as counter:
             plain(windows[:1])
         self._flop = counter.get_total_flops()
-        self._flop_s = product_flop_s(setting)
+        self._flop_s = product_flop_s(setting, torch.bfloat16)
+        self._plain_flop_s = product_flop_s(setting, torch.float32)
 
     def row(self, name: str, ours: Side, theirs: Side) -> Row:
         """Return the row of two sides."""
-        calls, setting = self._setting.repeats(CALLS), self._setting
+        calls, setting = _calls(self._setting), self._setting
         repeats = setting.repeats(REPEATS)
 
         def run(side: Side) -> None:
@@ -163,6 +184,7 @@ class Bench:
             for times in (pairs.ours, pairs.theirs)
         )
         least_ms = 1000 * self._flop / self._flop_s
+        plain_ms = 1000 * self._flop / self._plain_flop_s
         more = {
             "batch": len(self._windows),
             "gflop_a_window": self._flop / 1e9,
@@ -171,6 +193,10 @@ class Bench:
             "their_ms_a_window": theirs_ms,
             "share_of_product": least_ms / ms,
             "their_share_of_product": least_ms / theirs_ms,
+            "float32_product_tflop_s": self._plain_flop_s / 1e12,
+            "most_in_float32": theirs_ms / plain_ms,
+            "most_in_bfloat16": theirs_ms / least_ms,
+            **pairs.peaks(),
         }
         gate = (
             f"Dice {dice:.5f} with eager float32; {ms:.2f} ms a window, "
@@ -182,17 +208,20 @@ class Bench:
         )  # fmt: skip
 
 
-def product_flop_s(setting: Setting) -> float:
-    """Return the operations a second of a bfloat16 product of large matrices."""
-    n = setting.pick(MATRIX, TINY_MATRIX)
-    a, b = (
-        torch.randn(n, n, device=setting.device, dtype=torch.bfloat16) for _ in "ab"
-    )
+def product_flop_s(setting: Setting, kind: torch.dtype) -> float:
+    """Return the operations a second of a product of large matrices."""
+    full = CPU_MATRIX if setting.device == "cpu" else MATRIX
+    n, calls = setting.pick(full, TINY_MATRIX), _calls(setting)
+    a, b = (torch.randn(n, n, device=setting.device, dtype=kind) for _ in "ab")
 
     def products() -> None:
-        for _ in range(CALLS):
+        for _ in range(calls):
             torch.matmul(a, b)
 
     products()  # the first chooses a kernel
     times = [seconds(products, setting.device) for _ in range(REPEATS)]
-    return CALLS * 2 * n**3 / statistics.median(times)
+    return calls * 2 * n**3 / statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()

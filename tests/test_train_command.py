@@ -21,7 +21,7 @@ from napari_liverseg.models.store import find_model, list_models
 from napari_liverseg.training.curves import read_curves
 from napari_liverseg.training.recipe import read_recipe
 from tiny_model import write_random_model
-from training_case import Told, make_set, run_tiny, write_recipe
+from training_case import Told, make_set, run_tiny, write_datalist, write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +183,32 @@ def test_two_processes_train_one_network(data, tmp_path):
     assert json.loads((out / "folds.json").read_text()) == json.loads(
         (alone.report.parent / "folds.json").read_text()
     )
+
+
+@pytest.mark.slow
+def test_unet3d_learns_another_organ_from_a_decathlon_datalist(tmp_path, capsys):
+    data = tmp_path / "set"
+    phantoms = ["phantoms", "-o", data, "--count", 3, "--voxel-mm", 5]
+    assert main([str(word) for word in phantoms]) == 0
+    names = [case.name for case in find_labelled(data).cases]
+    items = [
+        {"image": f"imagesTr/{n}_0000.nii.gz", "label": f"labelsTr/{n}.nii.gz"}
+        for n in names
+    ]
+    labels = {"0": "background", "1": "spleen", "2": "cyst"}
+    listed = write_datalist(data / "decathlon.json", items, labels=labels)
+    recipe = tmp_path / "spleen.yaml"
+    asked = {"organ": ["spleen"], "lesion": ["cyst"]}
+    bundled = read_recipe("unet3d").model_dump(mode="json")
+    recipe.write_text(yaml.safe_dump({**bundled, "labels": asked}))
+    few = "folds=1 epochs=2 steps_per_epoch=3 batch=1 validate_every=2 patch=[32,96,96]"
+    settings = [word for setting in few.split() for word in ("--set", setting)]
+    done = main(words(recipe, "--data", listed, "-o", tmp_path / "out", *settings))
+    assert done == 0, capsys.readouterr().err
+    model = read_spec(tmp_path / "out" / "model")
+    assert "what is shown as liver is spleen" in model.notice
+    scan = data / items[0]["image"]
+    out = tmp_path / "seen"
+    where = ["segment", scan, "-o", out, "--model", tmp_path / "out" / "model"]
+    assert main([str(word) for word in where]) == 0, capsys.readouterr().err
+    assert (out / "labels.nii.gz").is_file()
