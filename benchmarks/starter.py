@@ -1,9 +1,11 @@
 """How good the starter model is: ``python -m benchmarks.starter [--data FOLDER]``.
 
-Phantoms of seeds that training never draws, and, where the folder is given,
-the public CT ``abdomen-dicom-j2k`` that was kept out of training, against a
-label map that another model made. With ``--drawn N`` also N images as training draws
-them, of other seeds: deformed, ill, of any contrast phase and of bad scanners.
+Phantoms of seeds that training never draws, some without a tumour and some with
+tumours beside veins alone, and, where the folder is given, the public CT
+``abdomen-dicom-j2k`` that was kept out of training, against a label map that another
+model made, and ``abdomen-3mm``, which is training data. With ``--drawn N`` also N
+images as training draws them, of other seeds: deformed, ill, of any contrast phase and
+of bad scanners.
 """
 
 from __future__ import annotations
@@ -26,17 +28,23 @@ from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.measure.case import CaseMeasures, measure_case
 from napari_liverseg.models.store import find_model
-from napari_liverseg.synthesis.phantom import Phantom, make_phantom
+from napari_liverseg.synthesis.phantom import AT_VEINS, LESIONS, Phantom, make_phantom
 from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
 from napari_liverseg.training.bodies import phantom_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from napari_liverseg.synthesis.phantom import Lesion
 
 SEEDS = (70_001, 70_002, 70_003, 70_004, 70_005, 70_006)
+HARD_SEEDS = (71_001, 71_002, 71_003)
+"""Of those without tumours, and of those with tumours beside veins."""
+
 FIELD_MM, PLANE, PIXEL_MM = 240.0, (190, 230), 1.8
 RESULT = Path(__file__).parent / "results" / "starter.json"
 MODEL_MADE_LIVER = 5
+ENDINGS = (".nii.gz", "_short.nii.gz")
 DRAWN, DRAWN_MM, DRAWN_SEED, LEAST_ML = (120, 170, 190), 2.0, 96_000, 400.0
 """Grid of drawn images, their seed, and the liver that one must show."""
 
@@ -48,25 +56,37 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--slice-mm", type=float, default=2.5)
+    parser.add_argument("--hard", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--drawn", type=int, default=0, metavar="N")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     predictor = Predictor(find_model(arguments.model), "cpu")
     thick = arguments.slice_mm
     rows = [_phantom_row(predictor, seed, thick) for seed in arguments.seeds]
+    for kind, lesions in {"healthy": (), "at veins": AT_VEINS}.items():
+        hard = HARD_SEEDS if arguments.hard else ()
+        rows += [_phantom_row(predictor, s, thick, kind, lesions) for s in hard]
     for drawn in islice(_drawn_cases(), arguments.drawn):
         found = decide(predictor.predict(drawn.volume))
         rows.append(_row(drawn.volume.name, found, drawn.truth))
     if arguments.data:
-        rows.append(_real_row(predictor, arguments.data))
+        rows += [_unseen_row(predictor, arguments.data)]
+        rows += [_training_row(predictor, arguments.data, end) for end in ENDINGS]
     _report(rows, arguments.model, arguments.out)
 
 
-def _phantom_row(predictor: Predictor, seed: int, slice_mm: float) -> dict[str, object]:
+def _phantom_row(
+    predictor: Predictor,
+    seed: int,
+    slice_mm: float,
+    kind: str = "phantom",
+    lesions: Sequence[Lesion] = LESIONS,
+) -> dict[str, object]:
     shape = (round(FIELD_MM / slice_mm), *PLANE)
-    phantom = make_phantom(seed, shape, (slice_mm, PIXEL_MM, PIXEL_MM))
+    spacing_mm = (slice_mm, PIXEL_MM, PIXEL_MM)
+    phantom = make_phantom(seed, shape, spacing_mm, lesions=lesions)
     found = decide(predictor.predict(phantom.volume))
-    return _row(f"phantom {seed}", found, phantom.truth)
+    return _row(f"{kind} {seed}", found, phantom.truth)
 
 
 def _drawn_cases() -> Iterator[Phantom]:
@@ -84,11 +104,25 @@ def _drawn_cases() -> Iterator[Phantom]:
         yield Phantom(volume, Segmentation(sample.labels, geometry))
 
 
-def _real_row(predictor: Predictor, data: Path) -> dict[str, object]:
-    volume = open_ct(data / "abdomen-dicom-j2k")
-    labels = data / "abdomen-dicom-j2k.labels.nii.gz"
+def _unseen_row(predictor: Predictor, data: Path) -> dict[str, object]:
+    case = data / "abdomen-dicom-j2k"
+    return _real_row(predictor, case, data / f"{case.name}.labels.nii.gz", case.name)
+
+
+def _training_row(predictor: Predictor, data: Path, end: str) -> dict[str, object]:
+    """Return the row of a CT whose anatomy was drawn from: nothing to be judged by."""
+    folder = data / "abdomen-3mm"
+    case = folder / f"ct{end}"
+    name = f"training data: {folder.name}/{case.name}"
+    return _real_row(predictor, case, folder / f"labels{end}", name)
+
+
+def _real_row(
+    predictor: Predictor, case: Path, labels: Path, name: str
+) -> dict[str, object]:
+    volume = open_ct(case)
     truth = read_label_map(labels, volume, values={MODEL_MADE_LIVER: 1})
-    return _row("abdomen-dicom-j2k", decide(predictor.predict(volume)), truth)
+    return _row(name, decide(predictor.predict(volume)), truth)
 
 
 def _row(case: str, found: Segmentation, truth: Segmentation) -> dict[str, object]:
@@ -114,7 +148,7 @@ def _short(value: object) -> str:
 
 
 def _report(rows: list[dict[str, object]], model: str, out: Path) -> None:
-    for kind in ("phantom", "drawn"):
+    for kind in ("phantom", "healthy", "at veins", "drawn"):
         mine = [r for r in rows if str(r["case"]).startswith(kind)]
         ill = [r for r in mine if r["invented_tumour_ml"] is None]
         for name, cases in (("liver", mine), ("tumour", ill)):

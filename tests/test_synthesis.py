@@ -11,7 +11,12 @@ from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.completion import complete_upwards
 from napari_liverseg.synthesis.effusion import THIN_FLUID, flood_chest
 from napari_liverseg.synthesis.field import grid_axes, smooth_field
-from napari_liverseg.synthesis.phantom import make_phantom
+from napari_liverseg.synthesis.phantom import (
+    AT_VEINS,
+    VEIN_MM,
+    _place_lesions,
+    make_phantom,
+)
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
 from napari_liverseg.synthesis.sample import PatchGrid, _focus, draw_sample
 from napari_liverseg.synthesis.scanner import degrade, starved_band, thicken
@@ -95,6 +100,27 @@ def test_tumours_differ_from_the_liver_around_them(phantom):
     hu, labels = phantom.volume.hu.astype(float), phantom.truth.labels
     darker = np.median(hu[labels == 2]) - np.median(hu[labels == 1])
     assert darker < -20
+
+
+def test_a_phantom_may_be_without_tumours(phantom):
+    grid = (60, 80, 100), (4.8, 4.4, 4.0), (-90.0, 7.0, -33.0)
+    healthy = make_phantom(11, *grid, lesions=()).truth
+    assert healthy.tumour_ml == 0
+    np.testing.assert_array_equal(healthy.labels > 0, phantom.truth.labels > 0)
+
+
+def test_lesions_at_veins_lie_beside_one():
+    axes = grid_axes((50, 50, 50), (2.0, 2.0, 2.0))
+    tissues = np.full((50, 50, 50), Tissue.FAT, np.uint8)
+    tissues[5:45, 5:45, 5:45] = Tissue.LIVER
+    tissues[5:45, 36:45, 20:30] = Tissue.VEIN
+    placed = _place_lesions(AT_VEINS, tissues, axes, np.random.default_rng(0))
+    assert len(placed) == len(AT_VEINS)
+    vein = np.argwhere(tissues == Tissue.VEIN) * 2.0
+    for tumour, lesion in zip(placed, AT_VEINS, strict=True):
+        far = np.linalg.norm(vein - tumour.centre_mm, axis=1).min()
+        if lesion.at_vein:
+            assert far < lesion.radius_mm + VEIN_MM + 2
 
 
 def test_smooth_field_is_standardised_and_belongs_to_space():

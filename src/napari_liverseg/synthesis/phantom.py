@@ -24,6 +24,8 @@ from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.synthesis.tumour import Tumour, plant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 ABOVE_DOME_MM = 40.0
@@ -37,15 +39,49 @@ FINE_SLICE_MM = 2.0
 
 SMALLEST_LIVER_ML = 700.0
 
-# Radius in mm, contrast in HU, depth of the centre under the liver's surface in
-# radii, rim contrast: the lesions a reader should meet, one of them at the border.
-_LESIONS = (
-    (19.0, -45.0, 1.25, 0.0),
-    (12.0, -55.0, 1.3, 30.0),
-    (10.0, -50.0, 0.5, 0.0),
-    (8.0, 45.0, 1.3, 0.0),
-    (5.5, -50.0, 1.3, 0.0),
+VEIN_MM = 5.0
+"""From the surface of a lesion beside a vein to the vein, at most."""
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A tumour to put into a phantom's liver.
+
+    Parameters
+    ----------
+    radius_mm : float
+    contrast_hu : float
+        Against the liver around it.
+    depth : float
+        Of its centre under the liver's surface, in radii.
+    rim_hu : float
+        Contrast of a bright rim.
+    at_vein : bool
+        Beside a vein outside of the liver: at the hilum, or at the vena cava.
+    """
+
+    radius_mm: float
+    contrast_hu: float
+    depth: float
+    rim_hu: float = 0.0
+    at_vein: bool = False
+
+
+LESIONS = (
+    Lesion(19.0, -45.0, 1.25),
+    Lesion(12.0, -55.0, 1.3, rim_hu=30.0),
+    Lesion(10.0, -50.0, 0.5),
+    Lesion(8.0, 45.0, 1.3),
+    Lesion(5.5, -50.0, 1.3),
 )
+"""What a reader should meet, one of them at the border."""
+
+AT_VEINS = (
+    Lesion(12.0, -50.0, 0.9, at_vein=True),
+    Lesion(8.0, -55.0, 0.9, at_vein=True),
+    Lesion(9.0, -50.0, 0.5),
+)
+"""Where tumours are hard to tell: beside dark veins, and at the border."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +106,9 @@ def make_phantom(
     spacing_mm: tuple[float, float, float] = (3.0, 3.2, 3.0),
     origin_mm: tuple[float, float, float] = (-310.0, -160.0, -205.0),
     phase: str = "portal venous",
+    lesions: Sequence[Lesion] = LESIONS,
 ) -> Phantom:
-    """Draw a CT of an abdomen with five liver tumours.
+    """Draw a CT of an abdomen with liver tumours.
 
     The same arguments give the same phantom.
 
@@ -85,6 +122,8 @@ def make_phantom(
         Of the grid, ``(z, y, x)``; the origin does not move the anatomy within it.
     phase : str
         Contrast phase, one of `tissue.PHASES`.
+    lesions : sequence of Lesion
+        One that finds no place is left out.
 
     Returns
     -------
@@ -100,7 +139,7 @@ def make_phantom(
     add_liver_vessels(hu, tissues, axes, palette, rng)
     liver = tissues == Tissue.LIVER
     labels = np.where(liver, LIVER, 0).astype(np.uint8)
-    for tumour in _place_lesions(liver, axes, rng):
+    for tumour in _place_lesions(lesions, tissues, axes, rng):
         labels[plant(tumour, hu, liver, axes, rng)] = TUMOUR
     hu = _scan(hu, spacing_mm, fine, rng)
     truth = _majority(labels, fine)
@@ -137,14 +176,24 @@ def _draw_until_large_enough(axes: Axes, rng: np.random.Generator) -> NDArray[np
 
 
 def _place_lesions(
-    liver: NDArray[np.bool_], axes: Axes, rng: np.random.Generator
+    lesions: Sequence[Lesion],
+    tissues: NDArray[np.uint8],
+    axes: Axes,
+    rng: np.random.Generator,
 ) -> list[Tumour]:
     """Return lesions that lie apart from each other at their wanted depths."""
     spacing = [float(a[1] - a[0]) for a in axes]
+    liver = tissues == Tissue.LIVER
     depth = ndimage.distance_transform_edt(liver, sampling=spacing)
     tumours: list[Tumour] = []
-    for radius, contrast, depths, rim in _LESIONS:
-        wanted = np.abs(depth - depths * radius) < max(2.0, 0.6 * max(spacing))
+    for lesion in lesions:
+        radius = lesion.radius_mm
+        wanted = np.abs(depth - lesion.depth * radius) < max(2.0, 0.6 * max(spacing))
+        if lesion.at_vein:
+            to_vein = ndimage.distance_transform_edt(
+                tissues != Tissue.VEIN, sampling=spacing
+            )
+            wanted &= to_vein < radius + VEIN_MM
         for other in tumours:
             apart = _distance(axes, other.centre_mm)
             wanted &= apart > radius + other.radii_mm[0] + 6
@@ -155,8 +204,11 @@ def _place_lesions(
         z, y, x = (float(a[i]) for a, i in zip(axes, index, strict=True))
         radii = (radius, radius * rng.uniform(0.85, 1.1), radius)
         tumours.append(
-            Tumour((z, y, x), radii, contrast, rim_hu=rim, edge=0.1, texture_hu=4.0)
-        )
+            Tumour(
+                (z, y, x), radii, lesion.contrast_hu, rim_hu=lesion.rim_hu, edge=0.1,
+                texture_hu=4.0,
+            )
+        )  # fmt: skip
     return tumours
 
 
