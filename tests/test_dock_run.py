@@ -91,18 +91,18 @@ def test_cancel_takes_back_what_was_shown(dock, qtbot, monkeypatch):
     assert "Stopped" in dock.segment.result.text()
 
 
-def test_settings_behind_more_reach_the_run(dock, monkeypatch):
+def test_settings_behind_more_reach_the_run(dock, qtbot, monkeypatch):
     box = dock.segment.options
     assert not box.body.isVisible()
+    qtbot.waitUntil(lambda: box.mirror.toolTip() == NO_MIRROR, timeout=60_000)
     assert not box.mirror.isEnabled()
-    assert box.mirror.toolTip() == NO_MIRROR
     assert box.options(3) == RunOptions("liver", focus=3)
-    mirrored = Windows((8, 8, 8), mirror_axes=(0, 1))
+    mirrored = Windows((32, 32, 32), mirror_axes=(0, 1))
     monkeypatch.setattr(ModelSpec, "windows", property(lambda self: mirrored))
-    dock.segment._on_model()
+    dock.segment.use_model("starter-3mm")
     box.more.click()
     assert box.body.isVisibleTo(dock.segment)
-    assert "4 times as long" in box.mirror.text()
+    qtbot.waitUntil(lambda: "4 times as long" in box.mirror.text(), timeout=60_000)
     box.mirror.setChecked(True)
     box.look.setCurrentIndex(2)
     box.tune.setChecked(False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -17,9 +15,6 @@ from qtpy.QtWidgets import (
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.ui.button import allow
 
-if TYPE_CHECKING:
-    from napari_liverseg.models.contract import Model
-
 LOOKS = {
     "liver": "Around the liver (fastest)",
     "body": "Whole body",
@@ -27,6 +22,10 @@ LOOKS = {
 }
 MIRROR = "Average mirror images"
 NO_MIRROR = "This model was not trained on mirror images"
+UNKNOWN_MIRROR = (
+    "Where the model was trained on mirror images, the run takes twice as long for "
+    "each of its axes; it is looked up once a CT is open"
+)
 
 
 class RunOptionsBox(QWidget):
@@ -71,13 +70,24 @@ class RunOptionsBox(QWidget):
         self.body.hide()
         self.fit(None)
 
-    def fit(self, model: Model | None) -> None:
-        """Offer what a model can do, and say what it costs."""
-        axes = model.windows.mirror_axes if model is not None else ()
-        tip = f"The run takes {2 ** len(axes)} times as long"
-        allow(self.mirror, "" if axes else NO_MIRROR, tip)
-        text = f"{MIRROR} ({2 ** len(axes)} times as long)" if axes else MIRROR
-        self.mirror.setText(text)
+    def fit(self, mirror_axes: tuple[int, ...] | None) -> None:
+        """Offer what a model can do, and say what it costs.
+
+        Parameters
+        ----------
+        mirror_axes : tuple of int or None
+            See `Windows`; None where its weights were not looked at. The wish is
+            then taken, and comes to nothing where the model knows no such axis.
+        """
+        if mirror_axes is None:
+            allow(self.mirror, "", UNKNOWN_MIRROR)
+            self.mirror.setText(MIRROR)
+            return
+        factor = 2 ** len(mirror_axes)
+        reason = "" if mirror_axes else NO_MIRROR
+        allow(self.mirror, reason, f"The run takes {factor} times as long")
+        cost = f" ({factor} times as long)" if mirror_axes else ""
+        self.mirror.setText(f"{MIRROR}{cost}")
 
     def options(self, focus: int | None) -> RunOptions:
         """Return what is set.

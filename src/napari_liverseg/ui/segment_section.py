@@ -70,6 +70,7 @@ class SegmentSection(Section):
         self.options = RunOptionsBox()
         self.options.look.currentIndexChanged.connect(self._ask_plan)
         self.plan = PlanLine()
+        self.plan.mirrors.connect(self.options.fit)
         self._news = RunNews(self)
         self._news.planned.connect(self._on_plan)
         self._news.found.connect(self._on_partial)
@@ -162,14 +163,18 @@ class SegmentSection(Section):
         self._ask_plan()
 
     def _ask_plan(self) -> None:
-        """Have the run that is set up looked at; one on a cluster is planned there."""
+        """Have the run that is set up looked at; one on a cluster is planned there.
+
+        Its model is looked at here all the same.
+        """
         if self.slot.running:
             return
         volume, spec = self._session.volume, self.spec
         device, look = self.device.currentData(), self.options.look.currentData()
         question = None
-        if volume is not None and spec is not None and cluster_device.is_here(device):
-            question = Question(spec, device, volume, look)
+        if volume is not None and spec is not None:
+            here = device if cluster_device.is_here(device) else None
+            question = Question(spec, here, volume, look)
         self.plan.ask(question)
 
     def _on_plan(self, run: int, text: str) -> None:
@@ -184,7 +189,7 @@ class SegmentSection(Section):
     def _on_model(self) -> None:
         spec = self.spec
         self.card.setText(spec.notice if spec else "No model is installed.")
-        self.options.fit(spec)
+        self.options.fit(None)  # reading its weights is nothing for this thread
         for widget in (self.model, self.card):
             widget.setToolTip(wrapped(spec.card) if spec else "")
         self._ask_plan()
