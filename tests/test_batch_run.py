@@ -21,7 +21,7 @@ from napari_liverseg.batch.run import Batch
 from napari_liverseg.cli import main
 from napari_liverseg.core.errors import CancelledError, DeviceError
 from napari_liverseg.core.probabilities import Thresholds
-from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
@@ -243,6 +243,18 @@ def test_a_prediction_elsewhere_is_the_one_made_here(tmp_path, model, address):
     assert there.run.device == "cpu (cluster)"
     assert there.run.model_sha256 == model.sha256
     assert reports[0] == (0, 1, "Connecting to the cluster")
+
+
+def test_a_prediction_elsewhere_tells_its_plan(tmp_path, model, address):
+    volume = open_ct(write_nifti(tmp_path / "ct.nii.gz", phantom_ct()))
+    told, partial = [], []
+    listener = Listener(told.append, lambda *found: partial.append(found))
+    predict_remotely(address, model, volume, listener=listener)
+    (plan,) = told
+    assert plan.startswith("On the cluster: ")
+    assert " needs " in plan
+    assert plan.endswith("The masks come whole, at the end of the run.")
+    assert partial == []
 
 
 def test_a_prediction_elsewhere_stops_within_a_window(tmp_path, address):

@@ -53,6 +53,10 @@ def test_the_masks_come_from_a_cluster(dock, qtbot):
     found = np.count_nonzero(dock.session.masks.liver.data)
     assert found == pytest.approx(np.count_nonzero(labels()), rel=0.1)
     assert "cpu (cluster)" in dock.segment.result.text()
+    plan = dock.segment.plan
+    assert plan.text().startswith("On the cluster: ")
+    assert "The masks come whole" in plan.text()
+    assert plan.isVisibleTo(dock.segment)
     assert dock.segment.device.currentData() == address
     assert remembered() == (address,)
 

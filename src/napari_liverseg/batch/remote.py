@@ -6,19 +6,20 @@ import queue
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.batch.cluster import connected
 from napari_liverseg.batch.hand import hand_prediction, lost, refused
 from napari_liverseg.batch.order import Order, Refused, card_of, voxels_of
-from napari_liverseg.batch.work import TOPIC
+from napari_liverseg.batch.work import PLANS, TOPIC
 from napari_liverseg.core.errors import DeviceError, LiversegError
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.core.progress import ignore_progress, never_cancelled, stop_if
-from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.inference.options import Listener, RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari_liverseg.batch.address import TlsFiles
     from napari_liverseg.batch.crew import Crew
@@ -34,7 +35,12 @@ LISTEN_S = 0.1
 LOOK_S = 1.0
 """How often we look whether the worker is still there."""
 
-Reports = queue.SimpleQueue[tuple[int, int, str]]
+PLAN = "On the cluster: {plan}. The masks come whole, at the end of the run."
+
+Report = tuple[int, int, str] | str
+"""Progress, or the plan."""
+
+Reports = queue.SimpleQueue[Report]
 
 
 def predict_remotely(  # noqa: PLR0913 - as `Predictor.predict`, and where
@@ -45,6 +51,7 @@ def predict_remotely(  # noqa: PLR0913 - as `Predictor.predict`, and where
     is_cancelled: IsCancelled = never_cancelled,
     options: RunOptions | None = None,
     tls: TlsFiles | None = None,
+    listener: Listener | None = None,
 ) -> Probabilities:
     """Return what a model believes about a CT, computed by a worker of a scheduler.
 
@@ -63,6 +70,8 @@ def predict_remotely(  # noqa: PLR0913 - as `Predictor.predict`, and where
         None is `RunOptions()`.
     tls : TlsFiles or None
         None takes what Dask's own configuration says.
+    listener : Listener or None
+        Told the worker's plan; of slices before the end it hears nothing.
 
     Raises
     ------
@@ -90,7 +99,9 @@ def predict_remotely(  # noqa: PLR0913 - as `Predictor.predict`, and where
         with _reports(crew) as reports:
             held = hand_prediction(crew, worker, order, voxels_of(volume))
             try:
-                answer = _await(held, crew, reports, on_progress, is_cancelled)
+                ours = reports.setdefault(held.key, queue.SimpleQueue())
+                tell = partial(_tell, on_progress, listener or Listener())
+                answer = _await(held, crew, ours, tell, is_cancelled)
             finally:
                 held.cancel()
     if isinstance(answer, Refused):
@@ -111,40 +122,58 @@ def _idlest(crew: Crew) -> str:
 
 @contextmanager
 def _reports(crew: Crew) -> Iterator[dict[str, Reports]]:
-    """Yield the progress of tasks by their key.
+    """Yield the progress and the plans of tasks by their key.
 
     Dask calls back in a thread of its own; windows want to be told in ours.
     """
     by_key: dict[str, Reports] = {}
 
+    def of(key: str) -> Reports:
+        return by_key.setdefault(key, queue.SimpleQueue())
+
     def hear(event: tuple[float, Any]) -> None:
         key, done, total, text = event[1]
-        by_key.setdefault(key, queue.SimpleQueue()).put((done, total, text))
+        of(key).put((done, total, text))
 
-    crew.client.subscribe_topic(TOPIC, hear)
+    def hear_plan(event: tuple[float, Any]) -> None:
+        key, text = event[1]
+        of(key).put(text)
+
+    topics = {TOPIC: hear, PLANS: hear_plan}
+    for topic, hearer in topics.items():
+        crew.client.subscribe_topic(topic, hearer)
     try:
         yield by_key
     finally:
-        crew.client.unsubscribe_topic(TOPIC)
+        for topic in topics:
+            crew.client.unsubscribe_topic(topic)
+
+
+def _tell(on_progress: OnProgress, listener: Listener, report: Report) -> None:
+    if not isinstance(report, str):
+        on_progress(*report)
+    elif listener.on_plan is not None:
+        listener.on_plan(PLAN.format(plan=report))
 
 
 def _await(
     held: Held,
     crew: Crew,
-    reports: dict[str, Reports],
-    on_progress: OnProgress,
+    ours: Reports,
+    tell: Callable[[Report], None],
     is_cancelled: IsCancelled,
 ) -> Any:
-    ours = reports.setdefault(held.key, queue.SimpleQueue())
     looked_at = time.monotonic()
     while not held.ended:
         stop_if(is_cancelled)
         with suppress(queue.Empty):
-            on_progress(*ours.get(timeout=LISTEN_S))
+            tell(ours.get(timeout=LISTEN_S))
         if time.monotonic() - looked_at > LOOK_S:
             looked_at = time.monotonic()
             if held.worker not in crew.present():
                 raise lost(held.worker)
+    while not ours.empty():  # short runs end before they are listened to
+        tell(ours.get())
     return held.answer()
 
 

@@ -18,6 +18,7 @@ from napari_liverseg.batch.order import (
 )
 from napari_liverseg.batch.sight import sight_of
 from napari_liverseg.core.errors import CancelledError, DeviceError, LiversegError
+from napari_liverseg.inference.options import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 TOPIC = "napari-liverseg"
 """Where workers tell their progress; the scheduler keeps the latest events only."""
+
+PLANS = "napari-liverseg-plans"
+"""Where workers tell the plans of their runs. Masks are not told in this way: every
+client hears every event, and the scheduler keeps the latest."""
 
 REPORT_EVERY_S = 0.2
 ASK_AGAIN_S = 0.1
@@ -115,12 +120,12 @@ def _segment(
 
 
 def _predict(order: Order, volume: CTVolume) -> Probabilities:
-    is_cancelled, on_progress = _line_to_the_client()
+    is_cancelled, on_progress, listener = _line_to_the_client()
     with _in_turn(is_cancelled, on_progress):
         on_progress(0, 1, "Preparing the model")
         predictor = _predictor(order)
         probabilities: Probabilities = predictor.predict(
-            volume, on_progress, is_cancelled, order.options
+            volume, on_progress, is_cancelled, order.options, listener
         )
     return probabilities
 
@@ -158,7 +163,7 @@ def _in_turn(is_cancelled: IsCancelled, on_progress: OnProgress) -> Iterator[Non
         _turn.release()
 
 
-def _line_to_the_client() -> tuple[IsCancelled, OnProgress]:
+def _line_to_the_client() -> tuple[IsCancelled, OnProgress, Listener]:
     """Return how this task hears that nobody wants it, and how it tells of itself.
 
     The scheduler drops a task when its client cancels it, and also when the
@@ -179,7 +184,10 @@ def _line_to_the_client() -> tuple[IsCancelled, OnProgress]:
             told_at = now
             worker.log_event(TOPIC, [key, done, total, text])
 
-    return is_cancelled, on_progress
+    def on_plan(text: str) -> None:
+        worker.log_event(PLANS, [key, text])
+
+    return is_cancelled, on_progress, Listener(on_plan=on_plan)
 
 
 def _worker() -> Any:

@@ -282,6 +282,7 @@ def predict(
             on_progress,
             is_cancelled,
             ask.options,
+            listener=ask.listener,
         )
     on_progress(0, 1, "Preparing the model")
     with loading():
