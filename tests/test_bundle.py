@@ -14,10 +14,12 @@ from monai.transforms import (
     ScaleIntensityRange,
 )
 
+from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.bundle import read_bundle
 from napari_liverseg.models.bundle_config import ForeignCodeError
 from napari_liverseg.models.expression import NotPlainError, evaluate
+from napari_liverseg.models.mapping import MAPPING_FILE
 from napari_liverseg.models.trust import trust
 from tiny_bundle import (
     RANGE,
@@ -278,6 +280,48 @@ REFUSED_METADATA = {
 )
 def test_metadata_that_contradict_are_refused(tmp_path, said, words):
     _says(write_bundle(tmp_path / "b", said, config(UNET, transforms(RANGE))), words)
+
+
+def _map(**models):
+    data_folder().mkdir(parents=True, exist_ok=True)
+    (data_folder() / MAPPING_FILE).write_text(json.dumps(models))
+
+
+def _named(folder, names, **changes):
+    """Write a bundle whose channels have these names."""
+    content = config(UNET, transforms(RANGE), **changes)
+    return write_bundle(folder, metadata(names), content)
+
+
+def test_a_user_says_what_channels_are(tmp_path):
+    folder = _named(tmp_path / "Our Bundle", ["Hintergrund", "Leber", "Herd"])
+    said = _says(folder, "called liver: Hintergrund, Leber, Herd")
+    assert said.endswith("name it in liverseg.json. Its key there is 'our-bundle'.")
+    entry = {"liver": ["Leber"], "tumour": ["Herd"]}
+    _map(**{"another": entry})
+    _says(folder, "liverseg.json")
+    _map(**{"our-bundle": entry})
+    output = read_bundle(folder).output
+    assert (output.liver, output.tumour) == ((1,), (2,))
+    _map(**{"our-bundle": {"liver": ["Milz"]}})
+    _says(folder, "names 'Milz'")
+
+
+def test_a_mapping_goes_before_names_and_may_want_several_channels_of_one(tmp_path):
+    folder = _named(tmp_path / "b", ["background", "lesion", "lesion"])
+    _map(b={"tumour": ["lesion"]})
+    output = read_bundle(folder).output
+    assert (output.liver, output.tumour) == ((), (1, 2))
+
+
+def test_without_a_background_no_mapping_helps(tmp_path):
+    names = ["Leber", "Herd", "Milz"]
+    _map(b={"liver": ["Leber"], "tumour": ["Herd"]})
+    _says(_named(tmp_path / "b", names), "calls channel 0 'Leber', not 'background'")
+    regions = [{"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}]
+    folder = _named(tmp_path / "regions" / "b", names, postprocessing=regions)
+    output = read_bundle(folder).output
+    assert (output.liver, output.activation) == ((0,), "sigmoid")
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": ' * 3000, " " * 1_100_000])

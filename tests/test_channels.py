@@ -128,6 +128,8 @@ def test_a_user_names_channels_by_the_makers_names():
     names = _numbered("background", "Leber", "Herd", "Milz")
     assert choose(names, ["Leber"], ["Herd"]) == Channels((1,), (2,))
     assert choose(names, ["Leber"]).tumour == ()
+    shared = _numbered("background", "Leber", "Herd", "Herd")
+    assert choose(shared, ["Leber"], ["Herd"]) == Channels((1,), (2, 3))
     for liver, tumour in ([["leber"], []], [[], []], [["Leber"], ["Leber"]]):
         with pytest.raises(ModelError) as refusal:
             choose(names, liver, tumour)

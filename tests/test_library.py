@@ -1,5 +1,6 @@
 """Models are added once proven, listed by their kind, checked, and removed by name."""
 
+import json
 import os
 import shutil
 import zipfile
@@ -9,10 +10,12 @@ import torch
 
 from cli_cases import refused
 from napari_liverseg.cli import main
+from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models import store
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.library import add
+from napari_liverseg.models.mapping import MAPPING_FILE
 from napari_liverseg.models.spec import ModelSpec
 from test_bundle import _own_code
 from tiny_bundle import (
@@ -58,6 +61,20 @@ def test_a_bundle_and_an_own_model_are_added_and_found(tmp_path, home):
     names = [m.name for m in store.list_models()]
     assert names == ["starter", "starter-3mm", "own-net", "tiny-bundle"]
     assert store.find_model("tiny-bundle").load_networks()
+
+
+def test_a_bundle_is_added_by_the_meaning_that_its_user_gives(tmp_path, home):
+    content = config(UNET, transforms(RANGE), inferer=INFERER)
+    names = metadata(["background", "Leber", "Herd"])
+    folder = write_bundle(tmp_path / "Ours", names, content)
+    with pytest.raises(ModelError, match="'ours'"):
+        add(folder, _no)
+    data_folder().mkdir(parents=True)
+    said = {"ours": {"liver": ["Leber"], "tumour": ["Herd"]}}
+    (data_folder() / MAPPING_FILE).write_text(json.dumps(said))
+    model, _ = add(folder, _no)
+    assert (model.output.liver, model.output.tumour) == ((1,), (2,))
+    assert store.find_model("ours").folder == home / "ours"
 
 
 def test_zips_are_added_without_the_folders_around(tmp_path, home):

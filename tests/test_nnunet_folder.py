@@ -332,7 +332,8 @@ def test_missing_folds_and_files_are_named(tmp_path):
 def test_a_user_says_what_channels_are(tmp_path):
     content = dataset({"background": 0, "Leber": 1, "Herd": 2})
     folder = write_folder(tmp_path, dataset_=content)
-    assert "liverseg.json" in _refused(folder)
+    key = "Its key there is 'dataset017_liver-3d_fullres'."
+    assert f"liverseg.json. {key}" in _refused(folder)
     mapping = ChannelMapping(("Leber",), ("Herd",))
     assert read_nnunet(folder, mapping=mapping).output.tumour == (2,)
     data_folder().mkdir(parents=True)

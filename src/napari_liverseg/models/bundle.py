@@ -190,7 +190,7 @@ def read_bundle(folder: Path) -> MonaiBundle:
         definition=definition,
         prepared=prepared,
         windows=windows,
-        output=read_output(metadata, config, channels),
+        output=read_output(metadata, config, channels, slug(folder.name)),
         post_processing=read_post_processing(config),
         weights_file=_weights_file(config, folder),
         runs_code=runs_code,

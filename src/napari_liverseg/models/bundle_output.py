@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.bundle_component import chain, unfit
 from napari_liverseg.models.bundle_config import refusal
-from napari_liverseg.models.channels import recognise
 from napari_liverseg.models.contract import Output
+from napari_liverseg.models.mapping import find_mapping, map_channels
 
 if TYPE_CHECKING:
     from napari_liverseg.models.bundle_config import Config
@@ -44,7 +44,7 @@ def image_key(metadata: Config) -> str:
     return str(key)
 
 
-def read_output(metadata: Config, config: Config, built: Any) -> Output:
+def read_output(metadata: Config, config: Config, built: Any, model: str) -> Output:
     """Return what the channels of the network mean.
 
     Parameters
@@ -53,11 +53,14 @@ def read_output(metadata: Config, config: Config, built: Any) -> Output:
         ``configs/metadata.json`` and ``configs/inference.json``.
     built : object
         How many channels `network_def` asks for, or None where it does not say.
+    model : str
+        The bundle's name, by which the user may have said what its channels are.
 
     Raises
     ------
     ModelError
-        When the two files contradict each other, or no channel is the liver.
+        When the two files contradict each other, or neither they nor the user say
+        which channel is the liver.
     """
     said = prediction(metadata)
     count = said.get("num_channels", built)
@@ -68,10 +71,14 @@ def read_output(metadata: Config, config: Config, built: Any) -> Output:
             metadata, f"speaks of {count} output channels, network_def builds {built}"
         )
     names = _channel_names(metadata, said, count)
-    meant = recognise(names)
+    mapping = find_mapping(model)
+    meant = map_channels(names, model, mapping)
     activation = _activation(config)
-    if activation == "softmax" and names.get(0, "background") != "background":
-        raise refusal(metadata, f"calls channel 0 '{names[0]}', not 'background'")
+    if activation == "softmax":
+        # What a user maps may be named in any language, its background too.
+        is_known = mapping is not None and 0 not in meant.liver + meant.tumour
+        if not is_known and names.get(0, "background") != "background":
+            raise refusal(metadata, f"calls channel 0 '{names[0]}', not 'background'")
     return Output(count, meant.liver, meant.tumour, activation)
 
 

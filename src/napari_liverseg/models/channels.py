@@ -105,7 +105,8 @@ def choose(
     names : mapping of int to str
         What the model's maker calls each channel.
     liver, tumour : iterable of str
-        Names of channels, exactly as the maker wrote them.
+        Names of channels, exactly as the maker wrote them; one that several
+        channels share means all of them.
 
     Raises
     ------
@@ -163,14 +164,14 @@ def _is_something(words: frozenset[str]) -> bool:
 
 
 def _numbers(names: Mapping[int, str], wanted: Iterable[str]) -> tuple[int, ...]:
-    by_name = {name: channel for channel, name in names.items()}
-    numbers = []
+    numbers: set[int] = set()
     for name in wanted:
-        if name not in by_name:
+        called_so = {channel for channel, known in names.items() if known == name}
+        if not called_so:
             unknown = f"The mapping names '{name}', which the model does not know."
             raise ModelError(unknown, _choice_of(names))
-        numbers.append(by_name[name])
-    return tuple(sorted(set(numbers)))
+        numbers |= called_so
+    return tuple(sorted(numbers))
 
 
 def _no_liver(names: Mapping[int, str], tumour: set[int]) -> ModelError:

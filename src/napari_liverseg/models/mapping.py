@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.core.data_folder import data_folder
+from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.channels import choose, recognise
 from napari_liverseg.models.foreign_file import read_json, refused
 
@@ -59,17 +60,32 @@ def find_mapping(model: str) -> ChannelMapping | None:
     return _parse(mappings[model], model) if model in mappings else None
 
 
-def map_channels(names: Mapping[int, str], mapping: ChannelMapping | None) -> Channels:
+def map_channels(
+    names: Mapping[int, str], model: str, mapping: ChannelMapping | None
+) -> Channels:
     """Return a model's channels, as the user says or else by their names.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        What the model's maker calls each channel.
+    model : str
+        The model's name, which is its key in the user's file.
+    mapping : ChannelMapping or None
+        From `find_mapping`.
 
     Raises
     ------
     ModelError
         See `choose` and `recognise`.
     """
-    if mapping is None:
+    if mapping is not None:
+        return choose(names, mapping.liver, mapping.tumour)
+    try:
         return recognise(names)
-    return choose(names, mapping.liver, mapping.tumour)
+    except ModelError as error:
+        step = f"{error.next_step} Its key there is '{model}'."
+        raise ModelError(error.found, step) from error
 
 
 def _parse(entry: Any, model: str) -> ChannelMapping:

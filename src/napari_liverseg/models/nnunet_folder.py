@@ -227,7 +227,7 @@ def read_nnunet(
     labels = read_labels(dataset)
     name = _name(folder, plans, trainer)
     names = dict(enumerate(labels.names))
-    channels = map_channels(names, mapping or find_mapping(name))
+    channels = map_channels(names, name, mapping or find_mapping(name))
     output = Output(len(names), channels.liver, channels.tumour, labels.activation)
     seen = plans.input
     if known.orientation is not None:
