@@ -12,6 +12,7 @@ import torch
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models import checkpoint as module
+from napari_liverseg.models import foreign_file
 from napari_liverseg.models.checkpoint import read_checkpoint
 from nnunet_case import checkpoint
 
@@ -144,13 +145,13 @@ def test_names_that_lead_out_of_the_archive_are_refused(tmp_path, name):
 
 def test_sizes_that_nothing_published_has_are_refused(tmp_path, monkeypatch):
     path = _save(tmp_path / "large.pth", checkpoint(_weights()))
-    for name, value, words in (
-        ("MAX_BYTES", 100, "bytes"),
-        ("MAX_PICKLE_BYTES", 10, "its pickle has"),
-        ("MAX_RECORDS", 3, "records"),
+    for home, name, value, words in (
+        (foreign_file, "MAX_WEIGHTS_BYTES", 100, "bytes"),
+        (module, "MAX_PICKLE_BYTES", 10, "its pickle has"),
+        (module, "MAX_RECORDS", 3, "records"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, value)
+            patch.setattr(home, name, value)
             with pytest.raises(ModelError, match=words):
                 read_checkpoint(path)
 
@@ -158,7 +159,7 @@ def test_sizes_that_nothing_published_has_are_refused(tmp_path, monkeypatch):
 def test_a_sparse_file_of_terabytes_is_refused_by_its_length(tmp_path):
     path = tmp_path / "sparse.pth"
     with path.open("wb") as file:
-        file.truncate(module.MAX_BYTES + 1)
+        file.truncate(foreign_file.MAX_WEIGHTS_BYTES + 1)
     with pytest.raises(ModelError, match="bytes, more than"):
         read_checkpoint(path)
 

@@ -15,6 +15,7 @@ from torch import nn
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.checkpoint import read_checkpoint
 from napari_liverseg.models.classifier_spec import EncoderSpec, ResNetSpec
+from napari_liverseg.models.foreign_file import refuse_absurd_weights
 from napari_liverseg.models.network import build_network
 from napari_liverseg.models.planar import Planar
 
@@ -133,7 +134,8 @@ def resnet_weights(path: Path, backbone: ResNetBackbone) -> Tensors:
     Raises
     ------
     ModelError
-        When the file is missing or unreadable, or belongs to another network.
+        When the file is missing, unreadable or absurdly long, or belongs to another
+        network.
     """
     given = _tensors(path)
     expected: Mapping[str, torch.Tensor] = backbone.net.state_dict()
@@ -162,6 +164,7 @@ def _tensors(path: Path) -> Tensors:
         step = "Nothing is downloaded here: get the file, and name its path."
         raise ModelError(found, step)
     try:
+        refuse_absurd_weights(path)
         if path.suffix == ".safetensors":
             content: dict[str, Any] = load_file(path)
         else:

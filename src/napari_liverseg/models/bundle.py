@@ -26,6 +26,7 @@ from napari_liverseg.models.bundle_output import (
     read_post_processing,
 )
 from napari_liverseg.models.bundle_windows import read_windows
+from napari_liverseg.models.foreign_file import refuse_absurd_weights
 from napari_liverseg.models.trust import is_trusted
 
 if TYPE_CHECKING:
@@ -133,9 +134,10 @@ class MonaiBundle:
         Raises
         ------
         ModelError
-            When the file cannot be read.
+            When the file cannot be read, or is absurdly long.
         """
         try:
+            refuse_absurd_weights(self.weights_file)
             return self.weights_file.read_bytes()
         except OSError as error:
             found = f"The weights of the model '{self.name}' cannot be read."
@@ -259,6 +261,7 @@ def _weights_file(config: Config, folder: Path) -> Path:
     if not file.is_file() or not file.resolve().is_relative_to(folder):
         found = f"The bundle '{folder.name}' has no weights: {named} is missing."
         raise ModelError(found, "Copy the whole bundle again, with its models folder.")
+    refuse_absurd_weights(file)
     return file
 
 

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_liverseg.models.foreign_file import GET_AGAIN, refused
+from napari_liverseg.models.foreign_file import (
+    GET_AGAIN,
+    refuse_absurd_weights,
+    refused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-MAX_BYTES = 4 * 1024**3
-"""Of a checkpoint; published networks of nnU-Net stay below a tenth of it."""
 
 MAX_PICKLE_BYTES = 64 * 1024**2
 """Of the pickle alone, which names tensors but does not hold them."""
@@ -77,9 +78,8 @@ def refuse_odd_archive(path: Path) -> None:
         When it is too large, packed, or holds names that lead elsewhere.
     """
     try:
+        refuse_absurd_weights(path)
         size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise refused(path.name, f"it has {size} bytes, more than {MAX_BYTES}")
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:

@@ -7,7 +7,11 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from napari_liverseg.core.errors import ModelError
-from napari_liverseg.models.foreign_file import first_fault, read_object
+from napari_liverseg.models.foreign_file import (
+    first_fault,
+    read_object,
+    refuse_absurd_weights,
+)
 
 MAX_SPEC_BYTES = 1_000_000
 """A longer file is no spec; it is refused before it is parsed."""
@@ -119,7 +123,8 @@ class FolderSpec(BaseModel):
         Raises
         ------
         ModelError
-            When a file is missing or the spec is not what it should be.
+            When a file is missing, the spec is not what it should be, or the weights
+            are absurdly long.
         """
         path = folder / cls.spec_name
         if not path.is_file():
@@ -138,6 +143,7 @@ class FolderSpec(BaseModel):
             missing = f"{cls.weights_name} is missing"
             found = f"The {cls.called} '{spec.name}' has no weights: {missing}."
             raise ModelError(found, f"Copy the whole folder again to {folder}.")
+        refuse_absurd_weights(folder / cls.weights_name)
         return spec.in_folder(folder.resolve())
 
     @classmethod

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 GET_AGAIN = "Get the model folder again from its source."
 
+MAX_WEIGHTS_BYTES = 4 * 1024**3
+"""Of one file of weights; published networks of nnU-Net stay below a tenth of it."""
+
 
 def inside(folder: Path, name: str) -> Path:
     """Return a file of a folder, be it reached through links inside of it.
@@ -39,6 +42,26 @@ def inside(folder: Path, name: str) -> Path:
         found = f"The model folder {folder} holds no file '{name}'."
         raise ModelError(found, GET_AGAIN)
     return path
+
+
+def refuse_absurd_weights(path: Path) -> None:
+    """Refuse a file of weights, of whatever kind, that is longer than any network's.
+
+    Parameters
+    ----------
+    path : Path
+        A sparse one may claim any length and take no room.
+
+    Raises
+    ------
+    ModelError
+        Before a byte of it is read.
+    OSError
+        When the file is not there.
+    """
+    size = path.stat().st_size
+    if size > MAX_WEIGHTS_BYTES:
+        raise refused(path.name, f"it has {size} bytes, more than {MAX_WEIGHTS_BYTES}")
 
 
 def read_json(folder: Path, name: str, most_bytes: int) -> dict[str, Any]:

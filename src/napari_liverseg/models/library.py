@@ -13,6 +13,7 @@ from napari_liverseg.core.unzip import Limits, is_zip, unzip
 from napari_liverseg.models.bundle import slug
 from napari_liverseg.models.bundle_config import ForeignCodeError
 from napari_liverseg.models.fingerprint import fingerprint
+from napari_liverseg.models.foreign_file import refuse_absurd_weights
 from napari_liverseg.models.kinds import OWN, place_of, read_model
 from napari_liverseg.models.origin import write_origin
 from napari_liverseg.models.spec import read_spec
@@ -57,8 +58,8 @@ def staged(source: Path, name: str = "") -> Iterator[Path]:
     Raises
     ------
     ModelError
-        When the zip is harmful, a folder holds links that lead out of it, or
-        there is no model in it, or more than one.
+        When the zip is harmful, a folder holds links that lead out of it or an
+        absurdly long file, or there is no model in it, or more than one.
     """
     parent = user_folder()
     parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +216,9 @@ def _refuse_uncopyable(source: Path) -> None:
             if not path.is_file() or not path.resolve().is_relative_to(root):
                 found = f"'{source.name}' holds a link that leads out of it or nowhere."
                 raise ModelError(found, "Copy what it leads to in its place.")
-        elif not path.is_file() and not path.is_dir():
+        elif path.is_file():
+            refuse_absurd_weights(path)  # a sparse file's copy may fill the disk
+        elif not path.is_dir():
             found = f"'{source.name}' holds something that is no file."
             raise ModelError(found, "Remove it from the folder.")
 

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.contract import Output, Windows
-from napari_liverseg.models.foreign_file import inside, read_json, refused
+from napari_liverseg.models.foreign_file import (
+    inside,
+    read_json,
+    refuse_absurd_weights,
+    refused,
+)
 from napari_liverseg.models.known_weights import file_sha256, refuse_if_changed
 from napari_liverseg.models.mapping import ChannelMapping, find_mapping, map_channels
 from napari_liverseg.models.nnunet_labels import read_labels
@@ -293,7 +298,10 @@ def _checkpoints(folder: Path, folds: tuple[str, ...] | None) -> tuple[Path, ...
     if odd:
         found = f"There is no fold '{odd[0][:40]}' of a model."
         raise ModelError(found, "Folds are numbers, or 'all'.")
-    return tuple(inside(folder, f"fold_{fold}/{CHECKPOINT}") for fold in wanted)
+    paths = tuple(inside(folder, f"fold_{fold}/{CHECKPOINT}") for fold in wanted)
+    for path in paths:  # before an absurd one is hashed
+        refuse_absurd_weights(path)
+    return paths
 
 
 def _fold(name: str) -> re.Match[str] | None:

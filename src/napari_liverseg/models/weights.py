@@ -11,6 +11,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.foreign_file import refuse_absurd_weights
 from napari_liverseg.models.whole_folder import write_folder
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def load_weights(spec: FolderSpec, build: Callable[[], Network]) -> Network:
     Raises
     ------
     ModelError
-        When the weights are not those of the spec: another hash, not a
-        safetensors file, tensors missing or of another shape, NaN.
+        When the weights are not those of the spec: absurdly long, another hash, not
+        a safetensors file, tensors missing or of another shape, NaN.
     """
     weights = _checked(spec)
     with torch.device("meta"):  # no memory, no draw from the global random state
@@ -96,6 +97,7 @@ def save_with_weights(
 def _checked(spec: FolderSpec) -> Tensors:
     """Return the tensors of the weights file once its hash is the spec's."""
     try:
+        refuse_absurd_weights(spec.weights_file)
         content = spec.weights_file.read_bytes()
     except OSError as error:
         raise _refused(spec, f"cannot be read ({error.strerror})") from error
