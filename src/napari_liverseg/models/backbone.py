@@ -161,7 +161,7 @@ def resnet_weights(path: Path, backbone: ResNetBackbone) -> Tensors:
 def _tensors(path: Path) -> Tensors:
     if not path.is_file():
         found = f"There is no file of weights '{path}'."
-        step = "Nothing is downloaded here: get the file, and name its path."
+        step = "Name the path of one that is there, or write 'hub' for ImageNet's."
         raise ModelError(found, step)
     try:
         refuse_absurd_weights(path)

@@ -17,7 +17,9 @@ from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.folder_spec import Figure
 from napari_liverseg.models.foreign_file import first_fault
 from napari_liverseg.models.gated_spec import GatedSpec
+from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, ModelSpec
+from napari_liverseg.training.hub_weights import FILES, HUB
 from napari_liverseg.training.segmentation_recipe import TUMOUR_WEIGHT
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ def finished(
     if start is not None:
         first = ", whose first stage is kept" if start.has_finder else ""
         parts.append(f"begun from {start.model.name} {start.model.version}{first}")
+    else:
+        parts += _say_hub(spec)
     parts.append(", ".join(f"{name} {version(name)}" for name in PACKAGES))
     changes = {
         "training_data": "; ".join(parts),
@@ -182,6 +186,14 @@ def _say_drawn(spec: ModelSpec) -> list[str]:
     public = ", public CTs and a public atlas, altered" if drawn["public"] else ""
     cases = ", its CTs, altered" if drawn.get("cases") else ""
     return [f"{drawn['share']:.0%} of its images drawn: phantoms{public}{cases}"]
+
+
+def _say_hub(spec: ModelSpec) -> list[str]:
+    """Return whose weights its encoder began with, where they were fetched."""
+    weights = (yaml.safe_load(spec.recipe) or {}).get("weights")
+    if weights != HUB or not isinstance(spec.network, ResUNetSpec):
+        return []
+    return [f"encoder begun from {FILES[spec.network.depth].title}"]
 
 
 def _notice(recipe: SegmentationRecipe, network: NetworkSpec) -> str:

@@ -9,7 +9,6 @@ import io
 import json
 from dataclasses import asdict, fields
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +48,7 @@ from napari_liverseg.training.classifier_fit import (
 from napari_liverseg.training.classifier_recipe import OwnEncoder
 from napari_liverseg.training.classifier_report import write_classifier_report
 from napari_liverseg.training.curves import CURVES_FILE
+from napari_liverseg.training.hub_weights import FILES, HUB, weights_file
 from napari_liverseg.training.order import RESULT_FILE, Trained, open_run
 from napari_liverseg.training.picture_set import check_pictures
 from napari_liverseg.training.picture_split import SPLIT_FILE, keep_split
@@ -56,8 +56,14 @@ from napari_liverseg.training.verdict import Answers, Verdict, judge
 from napari_liverseg.training.whole_file import write_text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_liverseg.core.progress import OnProgress
     from napari_liverseg.io.labelled_pictures import LabelledPictures
-    from napari_liverseg.training.classifier_recipe import ClassifierRecipe
+    from napari_liverseg.training.classifier_recipe import (
+        ClassifierRecipe,
+        ResidualNetwork,
+    )
     from napari_liverseg.training.order import Order
     from napari_liverseg.training.picture_split import PictureSplit
     from napari_liverseg.training.watch import Ears
@@ -96,7 +102,7 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         try:
             data = find_pictures(_source(recipe, order, ears))
             positive = positive_class(recipe, data.classes)
-            spec, network = _begin(recipe, data.classes, positive)
+            spec, network = _begin(recipe, data.classes, positive, ears.on_progress)
             pictures = _pictures(recipe, order, data, ears)
         except CancelledError:
             return Trained(None, "", order.report, was_stopped=True)
@@ -143,7 +149,10 @@ def positive_class(recipe: ClassifierRecipe, classes: tuple[str, ...]) -> str | 
 
 
 def _begin(
-    recipe: ClassifierRecipe, classes: tuple[str, ...], positive: str | None
+    recipe: ClassifierRecipe,
+    classes: tuple[str, ...],
+    positive: str | None,
+    on_progress: OnProgress,
 ) -> tuple[ClassifierSpec, Classifier]:
     """Return the spec without figures, and the network with its first weights."""
     wanted = OwnEncoder(of=recipe.start) if recipe.start else recipe.backbone
@@ -155,7 +164,7 @@ def _begin(
         origin = f"the encoder of {begun.name} {begun.version}"
     else:
         backbone = ResNetSpec(depth=wanted.depth, width=wanted.width)
-        origin = "weights of a file" if wanted.weights else "nothing"
+        origin = _origin(wanted)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = Classifier(backbone, len(classes), recipe.dropout)
@@ -163,7 +172,7 @@ def _begin(
         network.backbone.load_state_dict(encoder_weights(begun))
     elif not isinstance(wanted, OwnEncoder) and wanted.weights:
         assert isinstance(network.backbone, ResNetBackbone)
-        file = Path(wanted.weights).expanduser()
+        file = weights_file(wanted.weights, wanted.depth, on_progress)
         network.backbone.load_state_dict(resnet_weights(file, network.backbone))
     today = datetime.datetime.now(tz=datetime.UTC).date()
     spec = ClassifierSpec(
@@ -182,6 +191,13 @@ def _begin(
         recipe=recipe.for_card(),
     )
     return spec, network
+
+
+def _origin(wanted: ResidualNetwork) -> str:
+    """Return what a residual network begins from, for the card."""
+    if wanted.weights == HUB:
+        return FILES[wanted.depth].title
+    return "weights of a file" if wanted.weights else "nothing"
 
 
 def _own_model(name: str) -> ModelSpec:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU
+from napari_liverseg.training.hub_weights import refuse_unpublished
 from napari_liverseg.training.recipe import Recipe
 from napari_liverseg.training.segmentation_recipe import (
     EarlyStopping,
@@ -25,7 +26,7 @@ class OwnEncoder(BaseModel):
 
 
 class ResidualNetwork(BaseModel):
-    """A residual network, from a file of weights or from nothing.
+    """A residual network, from published weights, those of a file, or from nothing.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ class ResidualNetwork(BaseModel):
     width : float
         Features as a share of the original's.
     weights : str or None
-        File with weights of torchvision's names, such as ImageNet's.
+        File with weights of torchvision's names, such as ImageNet's; or
+        `hub_weights.HUB`.
     """
 
     model_config = _STRICT
@@ -42,6 +44,11 @@ class ResidualNetwork(BaseModel):
     depth: Literal[10, 18, 34, 50] = 50
     width: float = Field(default=1.0, gt=0, le=2)
     weights: str | None = None
+
+    @model_validator(mode="after")
+    def _is_published(self) -> Self:
+        refuse_unpublished(self.weights, self.depth, self.width)
+        return self
 
 
 class PictureAugmentation(BaseModel):

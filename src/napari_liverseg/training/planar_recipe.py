@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from napari_liverseg.models.resunet_spec import ResUNetSpec
+from napari_liverseg.training.hub_weights import refuse_unpublished
 from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
 
 
@@ -18,7 +19,7 @@ class PlanarRecipe(SegmentationRecipe):
     ----------
     weights : str or None
         File with first weights of a residual encoder, see `backbone.resnet_weights`,
-        and of a gate of the same depth and width.
+        and of a gate of the same depth and width; or `hub_weights.HUB`.
     """
 
     kind: Literal["segmentation-2d"] = "segmentation-2d"  # type: ignore[assignment]
@@ -38,6 +39,8 @@ class PlanarRecipe(SegmentationRecipe):
         if self.weights is not None and not isinstance(self.network, ResUNetSpec):
             msg = "weights are for a network of the type resnet-unet or gated-resunet"
             raise ValueError(msg)
+        if isinstance(self.network, ResUNetSpec):
+            refuse_unpublished(self.weights, self.network.depth, self.network.width)
         resolution = self.augmentation.resolution
         if resolution.probability and resolution.factor[0] <= 0.5:
             msg = "resolution.factor must stay above 0.5, for a slice cannot be halved"

@@ -130,8 +130,9 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
     rank = rank_in(os.environ)
     start = start_of(recipe)
     spec = draft(recipe, start)
-    # Refused now, and not after all cases were read.
-    pretrained(recipe, 0)
+    if start is None:
+        # Fetched or refused now, and not after all cases were read.
+        pretrained(recipe, 0, ears.on_progress)
     if recipe.drawn is not None:
         refuse_missing(recipe.drawn)
     labelled = find_labelled(order.data)
