@@ -35,6 +35,35 @@ if not hasattr(predictor.Predictor, "whole"):  # Dask may load this twice
 """
 """Loaded by worker processes: writes down each prediction that begins, and waits."""
 
+ELSEWHERE = """
+import os
+from pathlib import Path
+
+hidden = Path(os.environ["HIDDEN"])
+
+def is_dir(self, **words):
+    return hidden not in (self, *self.parents) and self.looks(**words)
+
+if not hasattr(Path, "looks"):  # Dask may load this twice
+    Path.looks, Path.is_dir = Path.is_dir, is_dir
+"""
+"""Does not see a folder, as if it were on another computer's disk."""
+
+DIES = """
+import os
+from napari_liverseg.batch import model_copy
+
+model_copy.receive = lambda *_: os._exit(1)
+"""
+"""Dies of a model that it is sent."""
+
+FULL = """
+import resource
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+"""
+"""Has no room for a model's weights."""
+
 
 class Quiet:
     """A listener that keeps what it hears."""
@@ -86,7 +115,6 @@ class Processes:
     def __init__(self, folder):
         self.folder = folder
         self.scheduler_file = folder / "scheduler.json"
-        (folder / "probe.py").write_text(PROBE)
         self._started = []
         self.scheduler = self._start(
             "distributed.cli.dask_scheduler",
@@ -100,13 +128,14 @@ class Processes:
 
         return json.loads(_when_there(self.scheduler_file))["address"]
 
-    def add_worker(self, *, probe=True, **environment):
+    def add_worker(self, *, preload=PROBE, **environment):
         """Start a worker; with the probe it writes down what it begins."""
-        preload = ("--preload", self.folder / "probe.py") if probe else ()
+        script = self.folder / f"preload{len(self._started)}.py"
+        script.write_text(preload)
         return self._start(
             "distributed.cli.dask_worker",
             *("--no-nanny", "--nthreads", "1", "--no-dashboard"),
-            *("--host", "127.0.0.1", *preload),
+            *("--host", "127.0.0.1", "--preload", script),
             *("--local-directory", self.folder, "--memory-limit", "0"),
             *("--scheduler-file", self.scheduler_file),
             **environment,

@@ -14,6 +14,9 @@ import pytest
 
 from cli_cases import phantom_ct, phantom_labels, write_nifti
 from cluster_case import (
+    DIES,
+    ELSEWHERE,
+    FULL,
     Processes,
     Quiet,
     cluster_inside,
@@ -118,6 +121,61 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path, processes, model, forei
         assert [row["name"] for row in csv.DictReader(file)] == sorted(sums)
 
 
+@pytest.fixture
+def elsewhere(tmp_path):
+    """Return the variables of a worker on a computer of its own."""
+    own = {"NAPARI_LIVERSEG_DATA": "data", "NAPARI_LIVERSEG_MODELS": "models"}
+    folders = {name: str(tmp_path / "theirs" / part) for name, part in own.items()}
+    return {**folders, "HIDDEN": str(tmp_path / "bands")}
+
+
+@pytest.mark.parametrize("failures", ["0", "3"])
+def test_a_worker_that_is_lost_with_the_model_is_one_that_is_lost(
+    tmp_path, model, elsewhere, failures, monkeypatch
+):
+    """Dask says so in two ways, by how often a task may take its worker with it."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", failures)
+    folder = tmp_path / "own"
+    folder.mkdir()
+    own = Processes(folder)
+    try:
+        write_cases(tmp_path / "in", 2)
+        dying = own.add_worker(preload=ELSEWHERE + DIES, **elsewhere)
+        out = tmp_path / "out"
+        batch = InThread(tmp_path / "in", out, Wish(model, Thresholds()), own.address)
+        wait_for(lambda: batch.error or dying.poll() is not None)
+        own.add_worker(preload=ELSEWHERE, **elsewhere)
+        rows = batch.join()
+    finally:
+        own.close()
+    assert [row.status for row in rows] == ["done", "done"], rows
+
+
+@pytest.mark.slow
+def test_a_model_that_takes_two_workers_with_it_ends_the_batch(
+    tmp_path, processes, model, elsewhere
+):
+    write_cases(tmp_path / "in", 2)
+    for _ in range(2):
+        processes.add_worker(preload=ELSEWHERE + DIES, **elsewhere)
+    out = tmp_path / "out"
+    batch = InThread(tmp_path / "in", out, Wish(model, Thresholds()), processes.address)
+    with pytest.raises(DeviceError, match="lost while they take the model 'bands'"):
+        batch.join()
+
+
+def test_a_full_disk_is_told_as_what_it_is(tmp_path, processes, model, elsewhere):
+    pytest.importorskip("resource", reason="limits files on Unix alone")
+    processes.add_worker(preload=ELSEWHERE + FULL, **elsewhere)
+    volume = open_ct(write_nifti(tmp_path / "ct.nii.gz", phantom_ct()))
+    with pytest.raises(DeviceError) as refusal:
+        predict_remotely(processes.address, model, volume)
+    assert "could not take the model 'bands'" in refusal.value.found
+    assert "cannot be written there (File too large)" in refusal.value.found
+    assert "Make room" in refusal.value.next_step
+    assert not list((tmp_path / "theirs" / "data" / "received-models").iterdir())
+
+
 @pytest.mark.slow
 def test_a_case_that_takes_two_workers_with_it_is_refused(tmp_path, processes, model):
     write_cases(tmp_path / "in", 1)
@@ -181,7 +239,7 @@ def test_a_worker_of_another_version_is_a_sentence(tmp_path, processes, model):
     old = tmp_path / "old" / "napari_liverseg"
     old.mkdir(parents=True)
     (old / "__init__.py").write_text('__version__ = "0.0.1"\n')
-    processes.add_worker(probe=False, PYTHONPATH=str(old.parent))
+    processes.add_worker(preload="", PYTHONPATH=str(old.parent))
     volume = open_ct(write_nifti(tmp_path / "ct.nii.gz", phantom_ct()))
     with pytest.raises(DeviceError, match=r"does not run this.* the same version"):
         predict_remotely(processes.address, model, volume)

@@ -14,7 +14,7 @@ from cli_cases import phantom_ct, refused, write_nifti
 from cluster_case import Quiet, cluster_inside, wait_for, write_cases, write_model
 from napari_liverseg.batch.cases import Case, find_cases
 from napari_liverseg.batch.cluster import connected
-from napari_liverseg.batch.model_copy import find_copy, read_files, receive
+from napari_liverseg.batch.model_copy import find_copy
 from napari_liverseg.batch.order import Wish, card_of, digest_of
 from napari_liverseg.batch.remote import predict_remotely
 from napari_liverseg.batch.run import Batch
@@ -285,19 +285,6 @@ def test_a_model_is_known_by_all_that_decides_its_masks(tmp_path, model):
     other = tiny_spec("bands", sha256=model.sha256, hu_window=(-100.0, 200.0))
     assert digest_of(other) != card.digest
     assert digest_of(find_model(model.folder)) == card.digest
-
-
-def test_a_model_that_was_sent_is_kept_and_proven(tmp_path, model):
-    files = read_files(model)
-    foreign = card_of(model).__class__("bands", card_of(model).digest, "/nowhere")
-    assert find_copy(foreign) is None
-    wrong = {**files, "model.json": files["model.json"].replace(b"bands", b"bones")}
-    assert not receive(foreign, wrong)
-    assert receive(foreign, files)
-    kept = find_copy(foreign)
-    assert kept.folder != model.folder
-    assert digest_of(kept) == foreign.digest
-    assert Predictor(kept, "cpu").model is kept
 
 
 def test_no_text_of_what_crosses_names_a_case(tmp_path):

@@ -6,9 +6,16 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from napari_liverseg.batch.model_copy import read_files, receive
+from napari_liverseg.batch.hand import (
+    LostTakingModelError,
+    LostWorkerError,
+    hand_model,
+    lost,
+)
+from napari_liverseg.batch.model_copy import read_files
+from napari_liverseg.batch.order import Refused
 from napari_liverseg.batch.work import greet
-from napari_liverseg.core.errors import DeviceError
+from napari_liverseg.core.errors import DeviceError, LiversegError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +30,9 @@ WAIT_S = 30.0
 ASK_AGAIN_S = 0.2
 ANSWER_S = 30
 """Time for a small message to get through to a worker and back."""
+
+SLOWEST = 1e6
+"""Bytes that a network is given a second for."""
 
 
 class Crew:
@@ -93,8 +103,10 @@ class Crew:
         ------
         DeviceError
             When it does not, and cannot be helped.
-        OSError, TimeoutError
+        LostWorkerError
             When the worker is lost meanwhile.
+        ModelError
+            When the model that it lacks cannot be read.
         """
         if worker not in self._fit:
             greeting = self._ask(worker, greet, card)
@@ -118,11 +130,11 @@ class Crew:
         """Call a small function in a worker, even while it computes."""
         try:
             answers = self.client.run(question, *words, workers=[worker])
-        except (OSError, TimeoutError):
-            raise
+        except (OSError, TimeoutError) as error:
+            raise lost(worker) from error
         except Exception as error:
             if worker not in self.present():
-                raise ConnectionError from error
+                raise lost(worker) from error
             # Dask wraps what a worker could not unpack, as a module it lacks.
             found = f"The worker at {worker} does not run this napari-liverseg."
             raise DeviceError(found, _same_version()) from error
@@ -139,18 +151,25 @@ class Crew:
             raise DeviceError(found, _same_version())
 
     def _send(self, worker: str, model: Model, card: ModelCard) -> None:
-        files = read_files(model)
+        parcel = read_files(model)
         try:
-            # In a list: Dask would take a mapping apart.
-            (sent,) = self.client.scatter([files], workers=[worker], hash=False)
-        except KeyError as error:
-            raise ConnectionError from error
-        kept = self.client.submit(
-            receive, card, sent, workers=[worker], pure=False, allow_other_workers=False
-        )
-        if not kept.result(timeout=ANSWER_S + sum(map(len, files.values())) / 1e6):
-            found = f"The worker at {worker} could not take the model '{model.name}'."
-            raise DeviceError(found, "Copy the model's folder to its models.")
+            held = hand_model(self, worker, card, parcel)
+            try:
+                answer = held.answer(ANSWER_S + parcel.nbytes / SLOWEST)
+            finally:
+                held.let_go()
+        except LostWorkerError as error:
+            self.present()  # raises where it is the scheduler that is lost
+            found = f"The worker at {worker} was lost while it took a model."
+            raise LostTakingModelError(found, error.next_step) from error
+        except LiversegError as error:
+            raise DeviceError(error.found, error.next_step) from error
+        if isinstance(answer, Refused):
+            found = (
+                f"The worker at {worker} could not take the model '{model.name}'. "
+                f"{answer.found}"
+            )
+            raise DeviceError(found, answer.next_step)
 
     def _lost(self) -> DeviceError:
         found = f"The connection to the scheduler at {self.address} was lost."

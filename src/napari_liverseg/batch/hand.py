@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_liverseg.batch.model_copy import receive
 from napari_liverseg.batch.work import predict_voxels, segment_path, segment_voxels
 from napari_liverseg.core.errors import DeviceError, LiversegError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_liverseg.batch.crew import Crew
-    from napari_liverseg.batch.order import Order, Refused, Voxels
+    from napari_liverseg.batch.order import ModelCard, Order, Parcel, Refused, Voxels
 
 FETCH_S = 60.0
 """An answer that does not come over in this time went down with its worker."""
@@ -27,6 +28,10 @@ class LostWorkerError(DeviceError):
     """A worker went away with the case that it had."""
 
 
+class LostTakingModelError(LostWorkerError):
+    """A worker went away while a model was sent to it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Held:
     """A task on one worker.
@@ -35,13 +40,13 @@ class Held:
     ----------
     future : distributed.Future
     worker : str
-    voxels : distributed.Future or None
-        What was sent; only this worker has it, so that it is lost with it.
+    sent : distributed.Future or None
+        Voxels or a model; only this worker has them, so that they are lost with it.
     """
 
     future: Any
     worker: str
-    voxels: Any = None
+    sent: Any = None
 
     @property
     def key(self) -> str:
@@ -53,8 +58,13 @@ class Held:
         """Whether an answer is there, or none will come."""
         return bool(self.future.status != "pending")
 
-    def answer(self) -> Any:
+    def answer(self, within_s: float = FETCH_S) -> Any:
         """Return what the worker said.
+
+        Parameters
+        ----------
+        within_s : float
+            It counts as lost afterwards.
 
         Raises
         ------
@@ -68,7 +78,7 @@ class Held:
         from distributed import KilledWorker
 
         try:
-            return self.future.result(timeout=FETCH_S)
+            return self.future.result(timeout=within_s)
         except (OSError, TimeoutError, KilledWorker, FutureCancelledError) as error:
             raise lost(self.worker) from error
         except Exception as error:
@@ -81,7 +91,7 @@ class Held:
 
     def let_go(self) -> None:
         """Tell the scheduler that nobody waits any more."""
-        for future in (self.future, self.voxels):
+        for future in (self.future, self.sent):
             if future is not None:
                 future.release()
 
@@ -104,7 +114,7 @@ def hand_out(crew: Crew, worker: str, order: Order, voxels: Voxels | None) -> He
     """
     if voxels is None:
         return _submit(crew, worker, segment_path, order)
-    return _with_voxels(crew, worker, segment_voxels, order, voxels)
+    return _with_sent(crew, worker, segment_voxels, order, voxels)
 
 
 def hand_prediction(crew: Crew, worker: str, order: Order, voxels: Voxels) -> Held:
@@ -115,7 +125,18 @@ def hand_prediction(crew: Crew, worker: str, order: Order, voxels: Voxels) -> He
     LostWorkerError
         When the worker is gone.
     """
-    return _with_voxels(crew, worker, predict_voxels, order, voxels)
+    return _with_sent(crew, worker, predict_voxels, order, voxels)
+
+
+def hand_model(crew: Crew, worker: str, card: ModelCard, parcel: Parcel) -> Held:
+    """Give a worker a model to keep.
+
+    Raises
+    ------
+    LostWorkerError
+        When the worker is gone.
+    """
+    return _with_sent(crew, worker, receive, card, parcel)
 
 
 def lost(worker: str) -> LostWorkerError:
@@ -129,33 +150,36 @@ def refused(answer: Refused) -> LiversegError:
     return LiversegError(answer.found, answer.next_step)
 
 
-def _with_voxels(
+def _with_sent(
     crew: Crew,
     worker: str,
     work: Callable[..., Any],
-    order: Order,
-    voxels: Voxels,
+    asked: Order | ModelCard,
+    content: Voxels | Parcel,
 ) -> Held:
     with crew.scheduler_there():
         try:
-            sent = crew.client.scatter(voxels, workers=[worker], hash=False)
+            sent = crew.client.scatter(content, workers=[worker], hash=False)
         except KeyError as error:  # the scheduler's word for a worker that it lacks
             raise lost(worker) from error
         except (OSError, TimeoutError) as error:
-            if worker in crew.present():
-                raise
+            crew.present()  # raises where it is the scheduler that is lost
             raise lost(worker) from error
-    return _submit(crew, worker, work, order, sent)
+    return _submit(crew, worker, work, asked, sent)
 
 
 def _submit(
-    crew: Crew, worker: str, work: Callable[..., Any], order: Order, *sent: Any
+    crew: Crew,
+    worker: str,
+    work: Callable[..., Any],
+    asked: Order | ModelCard,
+    *sent: Any,
 ) -> Held:
     key = f"liverseg-{_ours}-{next(_numbers)}"
     with crew.scheduler_there():
         future = crew.client.submit(
             work,
-            order,
+            asked,
             *sent,
             key=key,
             workers=[worker],

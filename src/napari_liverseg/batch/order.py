@@ -12,6 +12,8 @@ import numpy as np
 from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.models.nnunet_folder import NnUNetModel
+from napari_liverseg.models.two_stage import TwoStage, stages_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_liverseg.core.box import Box
-    from napari_liverseg.core.geometry import Geometry
+    from napari_liverseg.core.geometry import Geometry, Reorientation
     from napari_liverseg.core.probabilities import RunRecord, Thresholds
     from napari_liverseg.core.problem import Decision
     from napari_liverseg.models.contract import Model
+    from napari_liverseg.models.mapping import ChannelMapping
+    from napari_liverseg.models.two_stage import LiverFrom
 
 Send = Literal["auto", "paths", "bytes"]
 
@@ -57,21 +61,61 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class StageCard:
+    """A stage of a model: what a worker needs to read it as it is read here.
+
+    Parameters
+    ----------
+    folder : str
+        Where it lies here; the worker may see it too.
+    channels : ChannelMapping or None
+        What an nnU-Net's channels are: its user may have said it in a file that
+        the worker lacks. None for models of other kinds.
+    """
+
+    folder: str
+    channels: ChannelMapping | None = None
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """A model as a worker must have it.
 
     Parameters
     ----------
-    name : str
+    name, version : str
+        What reports say, be it called or dated otherwise where the worker has it.
     digest : str
         Of everything that decides about its results, see `digest_of`.
-    folder : str
-        Where it lies here; the worker may see it too.
+    stages : tuple of StageCard
+        Two where the first finds the liver for the second.
+    liver : {'both', 'finder'} or None
+        See `TwoStage`; None where there is one stage.
     """
 
     name: str
+    version: str
     digest: str
-    folder: str = field(repr=False)
+    stages: tuple[StageCard, ...] = field(repr=False)
+    liver: LiverFrom | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Parcel:
+    """A model's files on their way to a worker.
+
+    Parameters
+    ----------
+    files : mapping of str to bytes
+        By their paths, see `contract.Model`.
+    """
+
+    files: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all files together."""
+        return sum(map(len, self.files.values()))
 
 
 @dataclass(frozen=True)
@@ -113,10 +157,13 @@ class Voxels:
     ----------
     hu : ndarray, shape (z, y, x), int16 or float32
     geometry : Geometry
+    reorientation : Reorientation
+        Some models see a CT with the axes of its file.
     """
 
     hu: NDArray[Any] = field(repr=False)
     geometry: Geometry = field(repr=False)
+    reorientation: Reorientation = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,24 +227,28 @@ class Greeting:
 
 def card_of(model: Model) -> ModelCard:
     """Return how to ask for a model."""
-    return ModelCard(model.name, digest_of(model), str(model.folder.resolve()))
+    liver = model.liver if isinstance(model, TwoStage) else None
+    stages = tuple(_stage_card(stage) for stage in stages_of(model))
+    return ModelCard(model.name, model.version, digest_of(model), stages, liver)
 
 
 def digest_of(model: Model) -> str:
     """Return a hash of all that decides what a model says of a CT.
 
     Weights alone do not: the same ones give other masks at another HU window.
+    Names and dates do not at all: a copy's may be others.
     """
-    parts = (
-        model.name,
-        model.version,
-        model.sha256,
-        model.input,
-        model.windows,
-        model.output,
-        model.post_processing,
-    )
+    stages = [
+        (s.sha256, s.layers, s.input, s.windows, s.output, s.post_processing)
+        for s in stages_of(model)
+    ]
+    parts = (model.sha256, model.post_processing, *stages)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _stage_card(model: Model) -> StageCard:
+    channels = model.mapping if isinstance(model, NnUNetModel) else None
+    return StageCard(str(model.folder.resolve()), channels)
 
 
 def pack(segmentation: Segmentation, box: Box) -> bytes:
@@ -217,7 +268,8 @@ def unpack(done: Done, geometry: Geometry) -> Segmentation:
 
 def voxels_of(volume: CTVolume) -> Voxels:
     """Return the voxels of a CT as they are sent; views may run backwards."""
-    return Voxels(np.ascontiguousarray(volume.hu), volume.geometry)
+    hu = np.ascontiguousarray(volume.hu)
+    return Voxels(hu, volume.geometry, volume.reorientation)
 
 
 def without_voxels(volume: CTVolume) -> dict[str, Any]:

@@ -10,7 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.batch.cluster import connected
-from napari_liverseg.batch.hand import hand_prediction, lost, refused
+from napari_liverseg.batch.hand import (
+    LostWorkerError,
+    hand_prediction,
+    lost,
+    refused,
+)
 from napari_liverseg.batch.order import Order, Refused, card_of, voxels_of
 from napari_liverseg.batch.work import PLANS, TOPIC
 from napari_liverseg.core.errors import DeviceError, LiversegError
@@ -55,8 +60,8 @@ def predict_remotely(  # noqa: PLR0913 - as `Predictor.predict`, and where
 ) -> Probabilities:
     """Return what a model believes about a CT, computed by a worker of a scheduler.
 
-    Voxels and their grid are sent, no header and no name; a model that the
-    worker lacks is sent too.
+    Voxels, their grid and the order of the file's axes are sent, no header and no
+    name; a model that the worker lacks is sent too.
 
     Parameters
     ----------
@@ -88,10 +93,7 @@ def predict_remotely(  # noqa: PLR0913 - as `Predictor.predict`, and where
         crew.wait(is_cancelled)
         worker = _idlest(crew)
         card = card_of(model)
-        try:
-            crew.make_fit(worker, model, card)
-        except (OSError, TimeoutError) as error:
-            raise lost(worker) from error
+        crew.make_fit(worker, model, card)
         on_progress(0, 1, "Sending the CT")
         stop_if(is_cancelled)
         device, wanted = crew.device_of(worker), options or RunOptions()
@@ -174,7 +176,11 @@ def _await(
                 raise lost(held.worker)
     while not ours.empty():  # short runs end before they are listened to
         tell(ours.get())
-    return held.answer()
+    try:
+        return held.answer()
+    except LostWorkerError:
+        crew.present()  # raises where it is the scheduler that is lost
+        raise
 
 
 def _as_device_error(error: LiversegError) -> DeviceError:

@@ -10,7 +10,12 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_liverseg.batch.finished import finished
-from napari_liverseg.batch.hand import LostWorkerError, hand_out, lost
+from napari_liverseg.batch.hand import (
+    LostTakingModelError,
+    LostWorkerError,
+    hand_out,
+    lost,
+)
 from napari_liverseg.batch.opening import BY_LIST, open_chosen
 from napari_liverseg.batch.order import (
     Order,
@@ -36,11 +41,11 @@ if TYPE_CHECKING:
     from napari_liverseg.batch.cases import Case
     from napari_liverseg.batch.crew import Crew
     from napari_liverseg.batch.hand import Held
-    from napari_liverseg.batch.order import Done, Voxels, Wish
+    from napari_liverseg.batch.order import Done, Greeting, Voxels, Wish
     from napari_liverseg.core.volume import CTVolume
 
 ATTEMPTS = 2
-"""A case that takes two workers down with it would take down the third as well."""
+"""A case or model that takes two workers down would take down the third as well."""
 
 LOOK_S = 0.5
 """How often we look which workers are there."""
@@ -108,6 +113,7 @@ class Batch:
         self._summary = Summary(output)
         self._running: dict[str, _Running] = {}
         self._unfit: dict[str, DeviceError] = {}
+        self._lost_in_a_row = 0
         self._news: SimpleQueue[object] = SimpleQueue()
         self._began, self._skipped = 0.0, 0
         self._sends = wish.send == "bytes"
@@ -148,6 +154,8 @@ class Batch:
         ------
         DeviceError
             When the scheduler is lost, or no worker is left that is fit.
+        ModelError
+            When a worker needs the model's files, and they cannot be read.
         ExportError
             When the table cannot be written.
         """
@@ -198,13 +206,8 @@ class Batch:
         for worker in fit:
             if worker in self._running or not self._turns:
                 continue
-            try:
-                greeting = crew.make_fit(worker, self._wish.model, self._card)
-            except DeviceError as error:
-                self._unfit[worker] = error
-                continue
-            except (OSError, TimeoutError):
-                self._unfit[worker] = lost(worker)
+            greeting = self._make_fit(crew, worker)
+            if greeting is None:
                 continue
             # Keys of DICOM series are an installation's own, see `io.keys`.
             foreign = not self._here or greeting.installation != self._here
@@ -219,6 +222,18 @@ class Batch:
             and self._turns[0].opened is None
         ):
             self._open(self._turns.popleft(), put_back=True)
+
+    def _make_fit(self, crew: Crew, worker: str) -> Greeting | None:
+        """Return the greeting of a worker that is fit, or note why it is not."""
+        try:
+            greeting = crew.make_fit(worker, self._wish.model, self._card)
+        except DeviceError as error:
+            self._unfit[worker] = error
+            if isinstance(error, LostTakingModelError):
+                self._lost_in_a_row += 1
+            return None
+        self._lost_in_a_row = 0
+        return greeting
 
     def _start(self, crew: Crew, worker: str, turn: _Turn) -> None:
         """Give a worker a case, or end the case where it cannot be opened."""
@@ -332,13 +347,24 @@ class Batch:
         """Raise `DeviceError` when nobody is left who could go on."""
         if self._running or not self._turns:
             return
-        if present and all(worker in self._unfit for worker in present):
-            raise self._unfit[present[0]]
-        if not present and time.monotonic() - seen_at > WAIT_S:
-            found = f"The scheduler at {crew.address} has no workers."
-            raise DeviceError(found, "Start workers, and run again to go on.")
-        if not present:
+        if self._lost_in_a_row >= ATTEMPTS:
+            name = self._wish.model.name
+            found = f"Workers are lost while they take the model '{name}'."
+            raise DeviceError(found, "Look for memory that ran out, and run again.")
+        unfit = [self._unfit[worker] for worker in present if worker in self._unfit]
+        if len(unfit) < len(present):
+            return
+        # The lost are listed for a while, and may be started anew under other names.
+        there = [error for error in unfit if not isinstance(error, LostWorkerError)]
+        if there:
+            raise there[0]
+        if time.monotonic() - seen_at <= WAIT_S:
             time.sleep(LOOK_S)
+            return
+        if unfit:
+            raise unfit[0]
+        found = f"The scheduler at {crew.address} has no workers."
+        raise DeviceError(found, "Start workers, and run again to go on.")
 
 
 def _refusal(name: str, answer: Refused) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,10 @@ def _predict(order: Order, volume: CTVolume) -> Probabilities:
         probabilities: Probabilities = predictor.predict(
             volume, on_progress, is_cancelled, order.options, listener
         )
-    return probabilities
+    # The copy here may have another name or date; whoever asked goes by theirs.
+    card = order.model
+    run = replace(probabilities.run, model=card.name, model_version=card.version)
+    return replace(probabilities, run=run)
 
 
 def _predictor(order: Order) -> Any:
@@ -197,8 +201,7 @@ def _worker() -> Any:
 
 
 def _volume(voxels: Voxels) -> CTVolume:
-    from napari_liverseg.core.geometry import Reorientation
     from napari_liverseg.core.volume import CTVolume
 
-    grid = voxels.geometry
-    return CTVolume(voxels.hu, grid, grid, Reorientation(), name="", series_key="")
+    grid, turned = voxels.geometry, voxels.reorientation
+    return CTVolume(voxels.hu, grid, grid, turned, name="", series_key="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,7 @@ from napari_liverseg.models.bundle_output import (
     read_post_processing,
 )
 from napari_liverseg.models.bundle_windows import read_windows
+from napari_liverseg.models.fingerprint import ORIGIN_FILE, fingerprint
 from napari_liverseg.models.foreign_file import refuse_absurd_weights
 from napari_liverseg.models.trust import is_trusted
 
@@ -102,6 +104,24 @@ class MonaiBundle:
     def sha256(self) -> str:
         """Hash of its checkpoint, in hex."""
         return hashlib.sha256(self.weights()).hexdigest()
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Its configs and its weights, and our note of what they were when added."""
+        note = self.folder / ORIGIN_FILE
+        read = [self.folder / METADATA_FILE, self.definition.config.path]
+        read += [self.weights_file, *([note] if note.is_file() else [])]
+        return {path.relative_to(self.folder).as_posix(): path for path in read}
+
+    @property
+    def layers(self) -> str:
+        """The network's definition; where code builds it, the hash of all files."""
+        if self.runs_code:
+            return fingerprint(self.folder)
+        said = self.definition.config.resolve(
+            self.definition.raw, self.definition.where
+        )
+        return json.dumps([said, self.prepared.intensity.rest], sort_keys=True)
 
     @property
     def card(self) -> str:

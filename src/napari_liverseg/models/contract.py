@@ -153,6 +153,14 @@ class Model(Protocol):
         """Where it lies."""
 
     @property
+    def files(self) -> dict[str, Path]:
+        """All that it is read from, by the path that each keeps in a copy."""
+
+    @property
+    def layers(self) -> str:
+        """The network that its weights fill, as text; another text is another one."""
+
+    @property
     def card(self) -> str:
         """A few lines for a tooltip or a terminal."""
 

@@ -37,6 +37,9 @@ PLANS_FILE = "plans.json"
 DATASET_FILE = "dataset.json"
 CHECKPOINT = "checkpoint_final.pth"
 
+DATASET = "Dataset"
+"""How the names of folders begin that tell what a model was trained on."""
+
 MAX_PLANS_BYTES = 5_000_000
 MAX_DATASET_BYTES = 50_000_000
 MAX_FOLDS = 20
@@ -105,6 +108,39 @@ class NnUNetModel:
         newest = max(path.stat().st_mtime for path in self.checkpoints)
         day = datetime.datetime.fromtimestamp(newest, tz=datetime.UTC)
         return f"{day:%Y-%m-%d}"
+
+    @property
+    def mapping(self) -> ChannelMapping:
+        """What its channels are, as a user would say it in a file of mappings."""
+        liver, tumour = (
+            tuple(self.labels.names[channel] for channel in channels)
+            for channels in (self.output.liver, self.output.tumour)
+        )
+        return ChannelMapping(liver, tumour)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Its description and the weights of its folds, none of nnU-Net's results.
+
+        They name cases. The folder's own name and its dataset's are kept, since
+        they say what the files do not.
+        """
+        kept = [self.folder.name]
+        if self.folder.parent.name.startswith(DATASET):
+            kept.insert(0, self.folder.parent.name)
+        # Folds may be links, so that their places are not those of `checkpoints`.
+        folds = self.folder.glob(f"fold_*/{CHECKPOINT}")
+        weights = [path for path in folds if path.resolve() in self.checkpoints]
+        described = [self.folder / name for name in (PLANS_FILE, DATASET_FILE)]
+        return {
+            "/".join((*kept, *path.relative_to(self.folder).parts)): path
+            for path in (*described, *sorted(weights))
+        }
+
+    @property
+    def layers(self) -> str:
+        """The network that its plans describe."""
+        return self.plans.architecture.model_dump_json()
 
     @property
     def post_processing(self) -> PostProcessing:
@@ -311,7 +347,7 @@ def _fold(name: str) -> re.Match[str] | None:
 def _dataset(folder: Path, plans: Plans) -> str:
     """Return what the model was trained on: its folder's name, else the plans'."""
     parent = folder.resolve().parent.name
-    named = parent if parent.startswith("Dataset") else plans.dataset
+    named = parent if parent.startswith(DATASET) else plans.dataset
     return _one_line(named) or "nnU-Net"
 
 

@@ -10,7 +10,7 @@ import torch
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.origin import refuse_changed
-from napari_liverseg.models.two_stage import TwoStage
+from napari_liverseg.models.two_stage import stages_of
 
 if TYPE_CHECKING:
     from napari_liverseg.models.contract import Model
@@ -49,7 +49,7 @@ def prove(model: Model) -> Proof:
     MissingExtraError
         When an optional package is not installed.
     """
-    stages = (model.finder, model.detail) if isinstance(model, TwoStage) else (model,)
+    stages = stages_of(model)
     # The note beside weights of tumours alone knows nothing of their finder.
     noted = next((stage for stage in stages if stage.folder == model.folder), model)
     refuse_changed(noted, noted.sha256)

@@ -156,6 +156,16 @@ class ModelSpec(FolderSpec):
         return f"Works at {spacing} mm (z, y, x)."
 
     @property
+    def files(self) -> "dict[str, Path]":
+        """Spec and weights."""
+        return {n: self.folder / n for n in (self.spec_name, self.weights_name)}
+
+    @property
+    def layers(self) -> str:
+        """The network: strides, norms or a gate's cut-off are not in its weights."""
+        return self.network.model_dump_json()
+
+    @property
     def input(self) -> Input:
         """What the network expects of a CT."""
         low, high = self.hu_window

@@ -20,6 +20,7 @@ from napari_liverseg.models.nnunet_folder import (
 
 if TYPE_CHECKING:
     from napari_liverseg.models.contract import Model
+    from napari_liverseg.models.mapping import ChannelMapping
 
 WEIGHTS_VARIABLE = "TOTALSEG_WEIGHTS_PATH"
 HOME_VARIABLE = "TOTALSEG_HOME_DIR"
@@ -101,14 +102,16 @@ def task_of(model: Model) -> Task | None:
     return next((task for task in TASKS if task.dataset in names), None)
 
 
-def read_folder(folder: Path) -> NnUNetModel:
+def read_folder(folder: Path, mapping: ChannelMapping | None = None) -> NnUNetModel:
     """Return an nnU-Net, with what is known of it where it is one of these tasks.
 
-    See `read_nnunet` for the errors raised.
+    See `read_nnunet` for the mapping and the errors raised.
     """
-    model = read_nnunet(folder)
+    model = read_nnunet(folder, mapping=mapping)
     task = task_of(model)
-    return model if task is None else read_nnunet(folder, origin=_origin(task))
+    if task is None:
+        return model
+    return read_nnunet(folder, mapping=mapping, origin=_origin(task))
 
 
 def discover() -> Discovered:

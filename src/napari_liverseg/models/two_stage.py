@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TWO_STAGE_FILE = "two-stage.json"
 MAX_BYTES = 100_000
 
+FINDER, DETAIL = "finder", "detail"
+"""Folders of the two models in a copy of both."""
+
 LiverFrom = Literal["both", "finder"]
 
 _PART = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -99,6 +102,21 @@ class TwoStage:
         return "\n".join(parts)
 
     @property
+    def files(self) -> "dict[str, Path]":
+        """Those of both models, wherever they lie."""
+        both = ((FINDER, self.finder), (DETAIL, self.detail))
+        return {
+            f"{part}/{name}": path
+            for part, model in both
+            for name, path in model.files.items()
+        }
+
+    @property
+    def layers(self) -> str:
+        """Both networks."""
+        return f"{self.finder.layers} {self.detail.layers}"
+
+    @property
     def input(self) -> "Input":
         """What the second model expects of a CT."""
         return self.detail.input
@@ -149,6 +167,11 @@ class TwoStage:
             detail=spec.model_copy(update=own),
             figures=spec.figures,
         )
+
+
+def stages_of(model: "Model") -> "tuple[Model, ...]":
+    """Return the two stages of a model, or the model itself where it has but one."""
+    return (model.finder, model.detail) if isinstance(model, TwoStage) else (model,)
 
 
 def is_tumours_alone(model: "Model") -> bool:

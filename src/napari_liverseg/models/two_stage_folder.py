@@ -12,6 +12,8 @@ from napari_liverseg.models.foreign_file import first_fault
 from napari_liverseg.models.network import load_network, save_model
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.models.two_stage import (
+    DETAIL,
+    FINDER,
     TWO_STAGE_FILE,
     TwoStage,
     TwoStageSpec,
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     import torch
 
     from napari_liverseg.models.contract import Model
-
-FINDER, DETAIL = "finder", "detail"
 
 
 def save_two_stage(network: torch.nn.Module, model: TwoStage, folder: Path) -> TwoStage:
