@@ -62,9 +62,9 @@ def address(tmp_path_factory, here):
     started.close()
 
 
-def _map_channels(folder, **said):
+def _map_channels(folder, name=NAME, **said):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "liverseg.json").write_text(json.dumps({NAME: said}))
+    (folder / "liverseg.json").write_text(json.dumps({name: said}))
 
 
 def _nnunet(here):
@@ -92,7 +92,9 @@ def _state(folder, seed):
 
 
 def _bundle(here):
-    return find_model(unet_bundle(here / "Some Bundle"))
+    _map_channels(data_folder(), "some-bundle", liver=["Leber"], tumour=["Herd"])
+    names = ["Hintergrund", "Leber", "Herd"]
+    return find_model(unet_bundle(here / "Some Bundle", channels=names))
 
 
 def _beside(here):

@@ -12,7 +12,7 @@ from napari_liverseg.batch.order import Parcel, Refused, digest_of
 from napari_liverseg.batch.work import refusal_of
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import DeviceError, ModelError
-from napari_liverseg.models.bundle import MonaiBundle
+from napari_liverseg.models.bundle import MonaiBundle, read_bundle
 from napari_liverseg.models.mapping import find_mapping
 from napari_liverseg.models.two_stage import (
     DETAIL,
@@ -125,13 +125,15 @@ def _read(card: ModelCard, folders: Iterable[Path]) -> Model:
 
 
 def _stage(folder: Path, stage: StageCard) -> Model:
-    from napari_liverseg.models.kinds import place_of, read_model
+    from napari_liverseg.models.kinds import BUNDLE, place_of, read_model
     from napari_liverseg.models.totalsegmentator import read_folder
 
     place = place_of(folder) if folder.is_dir() else None
     if place is None or stage.channels is None:
         return read_model(folder)
-    return read_folder(place[1], stage.channels)
+    kind, at = place
+    read = read_bundle if kind == BUNDLE else read_folder
+    return read(at, stage.channels)
 
 
 def _refuse_code(model: Model) -> None:

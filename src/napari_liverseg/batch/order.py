@@ -12,6 +12,7 @@ import numpy as np
 from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.options import RunOptions
+from napari_liverseg.models.bundle import MonaiBundle
 from napari_liverseg.models.nnunet_folder import NnUNetModel
 from napari_liverseg.models.two_stage import TwoStage, stages_of
 
@@ -69,8 +70,8 @@ class StageCard:
     folder : str
         Where it lies here; the worker may see it too.
     channels : ChannelMapping or None
-        What an nnU-Net's channels are: its user may have said it in a file that
-        the worker lacks. None for models of other kinds.
+        What the channels of an nnU-Net or a bundle are: its user may have said it in
+        a file that the worker lacks. None for other kinds, and where nobody said it.
     """
 
     folder: str
@@ -247,7 +248,7 @@ def digest_of(model: Model) -> str:
 
 
 def _stage_card(model: Model) -> StageCard:
-    channels = model.mapping if isinstance(model, NnUNetModel) else None
+    channels = model.mapping if isinstance(model, NnUNetModel | MonaiBundle) else None
     return StageCard(str(model.folder.resolve()), channels)
 
 

@@ -29,6 +29,7 @@ from napari_liverseg.models.bundle_output import (
 from napari_liverseg.models.bundle_windows import read_windows
 from napari_liverseg.models.fingerprint import ORIGIN_FILE, fingerprint
 from napari_liverseg.models.foreign_file import refuse_absurd_weights
+from napari_liverseg.models.mapping import find_mapping
 from napari_liverseg.models.trust import is_trusted
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari_liverseg.core.probabilities import PostProcessing
     from napari_liverseg.models.contract import Input, Output, Windows
+    from napari_liverseg.models.mapping import ChannelMapping
 
 NETWORK = "network_def"
 USUAL_WEIGHTS = "models/model.pt"
@@ -64,6 +66,8 @@ class MonaiBundle:
         Whether its own code builds the network, which its user trusts.
     remarks : tuple of str
         Where this program does not do to the last bit what the config says.
+    mapping : ChannelMapping or None
+        What its user says of its channels; None where their names say it.
     """
 
     folder: Path
@@ -76,6 +80,7 @@ class MonaiBundle:
     weights_file: Path
     runs_code: bool
     remarks: tuple[str, ...]
+    mapping: ChannelMapping | None
 
     @property
     def name(self) -> str:
@@ -180,7 +185,7 @@ class MonaiBundle:
         return f"see {there[0]} in its folder" if there else "not stated"
 
 
-def read_bundle(folder: Path) -> MonaiBundle:
+def read_bundle(folder: Path, mapping: ChannelMapping | None = None) -> MonaiBundle:
     """Read a MONAI bundle without its weights and without running any of it.
 
     Parameters
@@ -188,6 +193,8 @@ def read_bundle(folder: Path) -> MonaiBundle:
     folder : Path
         Holds ``configs/metadata.json``, ``configs/inference.json`` or ``.yaml``
         and ``models/model.pt``.
+    mapping : ChannelMapping or None
+        What its channels are; None asks the user's file, then their names.
 
     Raises
     ------
@@ -206,17 +213,20 @@ def read_bundle(folder: Path) -> MonaiBundle:
     channels, runs_code = _built_channels(definition, folder)
     prepared = read_input(config, image_key(metadata))
     windows, remarks = read_windows(config, prepared.intensity)
+    name = slug(folder.name)
+    mapping = mapping or find_mapping(name)
     return MonaiBundle(
         folder=folder,
         metadata=metadata.content,
         definition=definition,
         prepared=prepared,
         windows=windows,
-        output=read_output(metadata, config, channels, slug(folder.name)),
+        output=read_output(metadata, config, channels, name, mapping),
         post_processing=read_post_processing(config),
         weights_file=_weights_file(config, folder),
         runs_code=runs_code,
         remarks=(*prepared.remarks, *remarks),
+        mapping=mapping,
     )
 
 

@@ -8,10 +8,11 @@ from napari_liverseg.core.probabilities import PostProcessing
 from napari_liverseg.models.bundle_component import chain, unfit
 from napari_liverseg.models.bundle_config import refusal
 from napari_liverseg.models.contract import Output
-from napari_liverseg.models.mapping import find_mapping, map_channels
+from napari_liverseg.models.mapping import map_channels
 
 if TYPE_CHECKING:
     from napari_liverseg.models.bundle_config import Config
+    from napari_liverseg.models.mapping import ChannelMapping
 
 MAX_CHANNELS = 1_000
 
@@ -44,7 +45,13 @@ def image_key(metadata: Config) -> str:
     return str(key)
 
 
-def read_output(metadata: Config, config: Config, built: Any, model: str) -> Output:
+def read_output(
+    metadata: Config,
+    config: Config,
+    built: Any,
+    model: str,
+    mapping: ChannelMapping | None,
+) -> Output:
     """Return what the channels of the network mean.
 
     Parameters
@@ -54,7 +61,9 @@ def read_output(metadata: Config, config: Config, built: Any, model: str) -> Out
     built : object
         How many channels `network_def` asks for, or None where it does not say.
     model : str
-        The bundle's name, by which the user may have said what its channels are.
+        The bundle's name.
+    mapping : ChannelMapping or None
+        What its user says of the channels.
 
     Raises
     ------
@@ -71,7 +80,6 @@ def read_output(metadata: Config, config: Config, built: Any, model: str) -> Out
             metadata, f"speaks of {count} output channels, network_def builds {built}"
         )
     names = _channel_names(metadata, said, count)
-    mapping = find_mapping(model)
     meant = map_channels(names, model, mapping)
     activation = _activation(config)
     if activation == "softmax":
