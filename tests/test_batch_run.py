@@ -134,6 +134,12 @@ def test_a_batch_is_taken_up_where_it_was_left(tmp_path, model, address):
     }
     assert heard[-1][2:4] == (3, 3)
     assert (out / "case0" / "report.json").stat().st_mtime_ns == kept
+    report = out / "case0" / "report.json"
+    said = report.read_text()
+    report.write_text(said.replace('"model_digest": "', '"model_digest": "0'))
+    rows, _ = run_batch(tmp_path / "in", out, wish, address)
+    assert rows["case0"].status == "refused", "of the same weights, seen otherwise"
+    report.write_text(said)
     other = Wish(model, Thresholds(liver=0.4))
     rows, _ = run_batch(tmp_path / "in", out, other, address)
     assert {row.status for row in rows.values()} == {"refused"}

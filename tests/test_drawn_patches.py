@@ -104,6 +104,18 @@ def test_cases_are_drawn_with_their_ct_and_their_tumours(tmp_path):
     assert (body.tissues[(hu > -1000) & (labels == 0)] == Tissue.MUSCLE).mean() > 0.95
 
 
+def test_few_cases_are_held_at_a_time_and_all_have_their_turn(monkeypatch):
+    monkeypatch.setattr(drawn_patches, "LANES", 4)
+    monkeypatch.setattr(drawn_patches, "PATCHES_PER_PHANTOM", 2)
+    monkeypatch.setattr(DrawnPatches, "_make", lambda _, kind, which: (kind, which))
+    drawn = DrawnPatches(Drawn(cases=1.0), SMALL, (1,), 8, [None] * 11)
+    seen = []
+    for number in range(24):
+        seen.append(drawn._draw_body(number, np.random.default_rng(number)))
+        assert len(drawn._cases) <= drawn_patches.MOST_CASES
+    assert set(seen) == {("case", which) for which in range(11)}
+
+
 @pytest.mark.parametrize(
     ("batch", "workers", "world"), [(2, 8, 1), (2, 4, 2), (4, 8, 1)]
 )

@@ -173,6 +173,18 @@ def test_sums_that_move_to_the_disk_half_way_are_the_same(network, dtype):
 
 def test_a_full_disk_is_no_place_for_sums(network, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    _no_room(network)
+
+
+def test_a_disk_that_refuses_is_no_place_for_sums(network, monkeypatch):
+    def refuse(**_):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    _no_room(network)
+
+
+def _no_room(network):
     sweep = Sweep(_image(), Windows(PATCH, 0.5), THREE)
     with pytest.raises(MemoryError, match="disk has no room"):
         sweep.go(network, Step("cpu", 1, DISK), _tally())

@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from napari_liverseg.batch.order import digest_of
 from napari_liverseg.batch.result import FILES, LABELS_FILE, REPORT_FILE
 from napari_liverseg.core.errors import ExportError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def finished(case: Case, output: Path, wish: Wish) -> dict[str, Any] | None:
     """Return the report of a result that this batch would make again, or None.
 
-    It is one of the same weights, thresholds, decisions and options of the run,
+    It is one of the same model, thresholds, decisions and options of the run,
     not older than its CT. A result of any other kind is in the way, unless it may
     be replaced.
 
@@ -67,6 +68,8 @@ def _same(report: dict[str, Any], wish: Wish) -> bool:
         return (
             report["sha256"] == wish.model.sha256
             and report["version"] == wish.model.version
+            # Reports of older versions lack it.
+            and report.get("model_digest") in (None, digest_of(wish.model))
             and report["thresholds"] == thresholds
             and report["options"] == options
             and set(report["decisions"]) <= set(wish.decisions)

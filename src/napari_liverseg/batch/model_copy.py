@@ -102,7 +102,12 @@ def _where_it_comes_from(card: ModelCard) -> Model:
 
 
 def _received(card: ModelCard) -> Model:
-    return _read_copy(card, received_folder() / card.digest)
+    return _read_copy(card, _own_folder(card))
+
+
+def _own_folder(card: ModelCard) -> Path:
+    """Return where a copy lies; a short name, since Windows has paths of 260."""
+    return received_folder() / card.digest[:16]
 
 
 def _read_copy(card: ModelCard, folder: Path) -> Model:
@@ -178,7 +183,7 @@ def _keep(card: ModelCard, files: Mapping[str, bytes]) -> None:
 
 def _settle(card: ModelCard, fresh: Path) -> None:
     """Put a copy in its place, unless another worker here has done so meanwhile."""
-    target = received_folder() / card.digest
+    target = _own_folder(card)
     if find_copy(card) is not None:
         return
     shutil.rmtree(target, ignore_errors=True)
@@ -187,6 +192,9 @@ def _settle(card: ModelCard, fresh: Path) -> None:
     except OSError:
         if find_copy(card) is None:
             raise
+    if find_copy(card) is None:
+        found = f"It was written to {target} and cannot be read there."
+        raise ModelError(found, "Set NAPARI_LIVERSEG_DATA to a folder of a short path.")
 
 
 def _inside(name: str) -> PurePosixPath:

@@ -32,12 +32,15 @@ class Making:
         From opening the CT to its masks.
     peak_memory_mb : float
         Most memory that the computing process has held, in MB (1e6).
+    model_digest : str
+        Of all that decides what the model says, see `digest_of`.
     """
 
     run: RunRecord
     thresholds: Thresholds
     seconds: float
     peak_memory_mb: float
+    model_digest: str
 
 
 def write_result(
@@ -67,6 +70,7 @@ def write_result(
     writing = time.perf_counter() - started
     report["seconds"] = round(making.seconds + writing, 3)
     report["peak_memory_mb"] = making.peak_memory_mb
+    report["model_digest"] = making.model_digest
     text = json.dumps(report, indent=2, allow_nan=False)
     (folder / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
     return report

@@ -22,6 +22,7 @@ from napari_liverseg.batch.order import (
     Refused,
     Unseen,
     card_of,
+    digest_of,
     empty_volume,
     unpack,
     voxels_of,
@@ -304,8 +305,9 @@ class Batch:
         if volume is None:
             volume = empty_volume(done.volume or {})
         making = Making(
-            done.run, self._wish.thresholds, done.seconds, done.peak_memory_mb
-        )
+            done.run, self._wish.thresholds, done.seconds, done.peak_memory_mb,
+            digest_of(self._wish.model),
+        )  # fmt: skip
         segmentation = unpack(done, volume.geometry)
         folder, overwrite = self._output / case.name, self._wish.overwrite
         with all_or_none(folder, FILES, overwrite=overwrite) as unfinished:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_liverseg.batch.opening import open_chosen
+from napari_liverseg.batch.order import digest_of
 from napari_liverseg.batch.outputs import all_or_none
 from napari_liverseg.batch.report import peak_memory_mb, say_result
 from napari_liverseg.batch.result import FILES, Making, write_result
@@ -121,7 +122,10 @@ def run(job: Job) -> str:
             )
         segmentation = decide(probabilities, job.thresholds)
         passed = time.perf_counter() - started
-        making = Making(probabilities.run, job.thresholds, passed, peak_memory_mb())
+        digest = digest_of(model)
+        making = Making(
+            probabilities.run, job.thresholds, passed, peak_memory_mb(), digest
+        )
         report = write_result(unfinished, segmentation, volume, making)
     for note in probabilities.run.notes:
         typer.echo(printable(note), err=True)

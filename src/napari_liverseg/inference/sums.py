@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+from napari_liverseg.core.data_folder import data_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,11 +171,16 @@ def _room(size: Sequence[int], dtype: torch.dtype, place: str) -> torch.Tensor:
     """Return a tensor at a place, with nothing in it yet."""
     if place != DISK:
         return torch.empty(tuple(size), dtype=dtype, device=place)
-    # A mapped file that outgrows its disk would end the process.
-    needed = math.prod(size) * dtype.itemsize
-    if shutil.disk_usage(tempfile.gettempdir()).free < 2 * needed:
-        msg = "the disk has no room for what does not fit into memory"
-        raise MemoryError(msg)
     kind = np.dtype(str(dtype).removeprefix("torch."))
-    with tempfile.TemporaryFile() as file:  # gone with the last tensor that maps it
-        return torch.from_numpy(np.memmap(file, kind, "w+", shape=tuple(size)))
+    try:
+        # Not the folder of temporary files, which may itself lie in memory.
+        folder = data_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        # A mapped file that outgrows its disk would end the process.
+        if shutil.disk_usage(folder).free < 2 * math.prod(size) * dtype.itemsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with tempfile.TemporaryFile(dir=folder) as file:  # gone with what maps it
+            return torch.from_numpy(np.memmap(file, kind, "w+", shape=tuple(size)))
+    except OSError as error:
+        msg = f"the disk has no room for what does not fit into memory: {error}"
+        raise MemoryError(msg) from error

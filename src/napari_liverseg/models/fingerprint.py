@@ -19,11 +19,13 @@ def fingerprint(folder: Path) -> str:
     links count as what they lead to. `ORIGIN_FILE` at the top is left out.
     """
     whole = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path == folder / ORIGIN_FILE:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    # By name as text: paths themselves sort otherwise on Windows.
+    for name, path in sorted((p.relative_to(folder).as_posix(), p) for p in files):
+        if name == ORIGIN_FILE:
             continue
-        name = path.relative_to(folder).as_posix().encode()
-        whole.update(len(name).to_bytes(8, "big") + name + _hash(path))
+        said = name.encode()
+        whole.update(len(said).to_bytes(8, "big") + said + _hash(path))
     return whole.hexdigest()
 
 

@@ -41,6 +41,9 @@ ATLAS = ("atlas/labels.nrrd", "atlas/names.ctbl")
 VARIANTS = 12
 """Completed or scaled variants of each public anatomy."""
 
+MOST_CASES = 4
+"""Bodies of cases that are drawn from at a time: each takes tens of megabytes."""
+
 LANES = 32
 """A patch takes its anatomy from the lane of its place in the epoch, and each lane has
 one phantom at a time. Processes that take turns in drawing the batches of an epoch so
@@ -98,7 +101,8 @@ class DrawnPatches:
         self.drawn, self.grid, self.seed, self.epoch = drawn, grid, seed, epoch
         self.cases = tuple(cases)
         self._phantoms: dict[int, tuple[int, Body]] = {}
-        self._real: dict[tuple[str, int], Body] = {}
+        self._public: dict[tuple[str, int], Body] = {}
+        self._cases: dict[int, Body] = {}
         others = SHARES if drawn.public else {"phantom": 1.0}
         self._shares = {k: share * (1 - drawn.cases) for k, share in others.items()}
         self._shares["case"] = drawn.cases
@@ -123,11 +127,21 @@ class DrawnPatches:
         lane = number % self.epoch % LANES
         if kind == "phantom":
             return self._phantom(lane, number // LANES)
-        variants = len(self.cases) if kind == "case" else VARIANTS
-        key = (kind, (lane + number // LANES) % variants)
-        if key not in self._real:
-            self._real[key] = self._make(*key)
-        return self._real[key]
+        if kind == "case":
+            turn = number // (LANES * PATCHES_PER_PHANTOM)
+            return self._case((turn * MOST_CASES + lane % MOST_CASES) % len(self.cases))
+        key = (kind, lane % VARIANTS)
+        if key not in self._public:
+            self._public[key] = self._make(*key)
+        return self._public[key]
+
+    def _case(self, which: int) -> Body:
+        """Return the body of a case; few are kept, the oldest goes first."""
+        if which not in self._cases:
+            while len(self._cases) >= MOST_CASES:
+                self._cases.pop(next(iter(self._cases)))
+            self._cases[which] = self._make("case", which)
+        return self._cases[which]
 
     def _phantom(self, lane: int, turn: int) -> Body:
         """Return a lane's phantom, drawn anew once it has served."""
