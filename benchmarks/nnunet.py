@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from napari_liverseg.models.contract import Shape
 
 REPEATS = 2
-SIDES = ("ours", "theirs")
 """A side takes minutes."""
+
+SIDES = ("ours", "theirs")
 
 PATCH, SPACING_MM = (64, 128, 128), (2.0, 1.5, 1.5)
 SHAPE = (96, 192, 192)

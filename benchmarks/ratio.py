@@ -151,9 +151,12 @@ def _begin(device: str) -> int | None:
         return torch.cuda.memory_allocated(device)
     if sys.platform != "linux":
         return None
-    # What was freed and is kept for later would hide what the next call takes.
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    try:
+        # What was freed and is kept for later would hide what the next call takes.
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # another C library, or a container that does not let us
+        return None
     return _status("VmRSS")
 
 

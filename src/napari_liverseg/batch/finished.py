@@ -7,7 +7,6 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from napari_liverseg.batch.order import digest_of
 from napari_liverseg.batch.result import FILES, LABELS_FILE, REPORT_FILE
 from napari_liverseg.core.errors import ExportError
 
@@ -69,7 +68,7 @@ def _same(report: dict[str, Any], wish: Wish) -> bool:
             report["sha256"] == wish.model.sha256
             and report["version"] == wish.model.version
             # Reports of older versions lack it.
-            and report.get("model_digest") in (None, digest_of(wish.model))
+            and report.get("model_digest") in (None, wish.model_digest)
             and report["thresholds"] == thresholds
             and report["options"] == options
             and set(report["decisions"]) <= set(wish.decisions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -59,6 +60,11 @@ class Wish:
     overwrite: bool = False
     send: Send = "auto"
     options: RunOptions = field(default_factory=RunOptions)
+
+    @cached_property
+    def model_digest(self) -> str:
+        """See `digest_of`; it may read all of the model's files, and is kept."""
+        return digest_of(self.model)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from napari_liverseg.batch.order import (
     Refused,
     Unseen,
     card_of,
-    digest_of,
     empty_volume,
     unpack,
     voxels_of,
@@ -306,7 +305,7 @@ class Batch:
             volume = empty_volume(done.volume or {})
         making = Making(
             done.run, self._wish.thresholds, done.seconds, done.peak_memory_mb,
-            digest_of(self._wish.model),
+            self._wish.model_digest,
         )  # fmt: skip
         segmentation = unpack(done, volume.geometry)
         folder, overwrite = self._output / case.name, self._wish.overwrite

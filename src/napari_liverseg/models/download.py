@@ -105,6 +105,7 @@ def download(
             if _attempt(address, part, on_progress, is_cancelled):
                 break
         except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
             if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise _refused_by_server(address, error.code) from error
             part.clear()  # the file changed and is shorter now

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-import urllib.error
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.core.progress import ignore_progress
+from napari_liverseg.models.download import download
 from napari_liverseg.models.foreign_file import refuse_absurd_weights
 from napari_liverseg.models.known_weights import file_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from napari_liverseg.core.progress import OnProgress
 
 HUB = "hub"
 """What a recipe says of its weights in place of a file's path."""
 
 ADDRESS = "https://download.pytorch.org/models"
-
-TIMEOUT_S = 30.0
-"""Firewalls of hospitals drop packets without an answer."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +107,7 @@ def weights_file(
     file = FILES[depth]
     path = _cache() / file.name
     if not path.is_file():
-        on_progress(0, 1, f"Fetching {file.title}")
-        _fetch(file, path)
+        _fetch(file, path, on_progress)
     refuse_absurd_weights(path)
     if file_sha256(path) != file.sha256:
         found = f"{path} is not the file of that name that torchvision publishes."
@@ -131,45 +122,17 @@ def _cache() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def _fetch(file: HubFile, path: Path) -> None:
-    import torch
-
+def _fetch(file: HubFile, path: Path, on_progress: OnProgress) -> None:
+    on_progress(0, 1, f"Fetching {file.title}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _no_endless_wait():
-            torch.hub.download_url_to_file(
-                file.address, str(path), file.sha256, progress=False
-            )
-    except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
-        raise _failed(file, f"HTTP {error.code}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _failed(file, _reason(error)) from error
-    except RuntimeError as error:  # so torch says that the hash is another one
-        found = f"What came from {file.address} is not what torchvision has put there."
+        download(file.address, path, on_progress)
+    except ModelError as error:
+        found = f"Fetching {file.title} failed ({error.found.rstrip('.')})."
         raise ModelError(found, _by_hand(file)) from error
-
-
-@contextmanager
-def _no_endless_wait() -> Iterator[None]:
-    """Let connections that say nothing break off; torch itself sets no limit."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _failed(file: HubFile, reason: str) -> ModelError:
-    found = f"Fetching {file.title} failed ({reason})."
-    return ModelError(found, _by_hand(file))
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", error)
-    said = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return str(said).split("\n")[0][:100]
+    if file_sha256(path) != file.sha256:
+        path.unlink()
+        found = f"What came from {file.address} is not what torchvision has put there."
+        raise ModelError(found, _by_hand(file))
 
 
 def _by_hand(file: HubFile) -> str:
