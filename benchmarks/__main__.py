@@ -13,43 +13,61 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+if TYPE_CHECKING:
+    from benchmarks.ratio import Row
+
 RESULT = Path(__file__).parent / "results" / "speed.json"
-MODULES = {
-    "engine": ("B1", "B2", "B8", "B9"),
-    "nnunet": ("B3", "B5"),
-    "coarse": ("B4",),
-    "measures": ("B6", "B7"),
-    "opening": ("B10",),
+PARTS = {
+    "B1": "engine:same_windows",
+    "B2": "engine:best_mode",
+    "B3": "nnunet:whole_call",
+    "B4": "coarse:main",
+    "B5": "nnunet:way_back",
+    "B6": "measures:all_measures",
+    "B7": "measures:moved_threshold",
+    "B8": "engine:first_slice",
+    "B9": "engine:out_of_memory",
+    "B10": "opening:main",
 }
+"""Where each is found."""
 
 
 def main() -> None:
-    """Run the modules that hold the ids asked for, all without any."""
-    wanted = set(sys.argv[1:])
+    """Run those asked for, all without any."""
+    wanted = sys.argv[1:] or list(PARTS)
+    unknown = sorted({*wanted} - PARTS.keys())
+    if unknown:
+        msg = f"No benchmark is called {unknown[0]}; there are {', '.join(PARTS)}."
+        raise SystemExit(msg)
     rows: dict[str, Any] = _earlier()
     failed: list[str] = []
-    for name, ids in MODULES.items():
-        if wanted and not wanted & set(ids):
-            continue
+    for part in wanted:
         try:
-            module = importlib.import_module(f"benchmarks.{name}")
+            row = measure(part)
         except ModuleNotFoundError as missing:
-            print(f"{', '.join(ids)}: not run, {missing}; see docs/nnunet.md")
-            failed += ids
+            print(f"{part}: not run, {missing}; see docs/nnunet.md")
+            failed.append(part)
             continue
-        for row in module.main():
-            print(row, flush=True)
-            failed += [] if row.holds else [row.id]
-            rows[row.id] = {**row.as_dict(), **machine()}
-            kept = dict(sorted(rows.items(), key=lambda item: int(item[0][1:])))
-            RESULT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        print(row, flush=True)
+        failed += [] if row.holds else [part]
+        rows[part] = {**row.as_dict(), **machine()}
+        kept = {name: rows[name] for name in PARTS if name in rows}
+        RESULT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     if failed:
         msg = f"Void or not run: {', '.join(failed)}."
         raise SystemExit(msg)
+
+
+def measure(part: str) -> Row:
+    """Return the row of a part."""
+    module, _, name = PARTS[part].partition(":")
+    with torch.inference_mode():
+        found = getattr(importlib.import_module(f"benchmarks.{module}"), name)()
+    return cast("Row", found[0] if isinstance(found, list) else found)
 
 
 def _earlier() -> dict[str, Any]:

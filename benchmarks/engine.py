@@ -31,8 +31,6 @@ from napari_liverseg.models.store import find_model
 from napari_liverseg.synthesis.phantom import make_phantom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from napari_liverseg.core.probabilities import Look
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.inference.plan import Plan
@@ -45,14 +43,6 @@ TINY_SHAPE, TINY_SPACING_MM = (40, 48, 56), (7.5, 7.5, 7.5)
 WINDOWS = Windows((80, 96, 112), 0.25, padding=-1.0)
 TINY_WINDOWS = Windows((32, 32, 32), 0.25, padding=-1.0)
 SAME = 1e-5
-
-
-def main() -> Iterator[Row]:
-    """Yield B1, B2, B8 and B9."""
-    for measure in (same_windows, best_mode, first_slice, out_of_memory):
-        with torch.inference_mode():
-            row = measure()
-        yield row
 
 
 @cache

@@ -26,12 +26,8 @@ SAME = 1e-6
 Values = dict[str, float]
 
 
-def main() -> list[Row]:
-    """Return B6 and B7."""
-    return [_measures(), _moved_threshold()]
-
-
-def _measures() -> Row:
+def all_measures() -> Row:
+    """B6: what `measure` tells of a case, against the definitions as they read."""
     truth = _liver(0)
     prediction = np.roll(_liver(1), (1, 2, -1), axis=(0, 1, 2))
     grid = Geometry(truth.shape, SPACING_MM)
@@ -115,7 +111,8 @@ def _liver(seed: int) -> NDArray[np.uint8]:
     return labels
 
 
-def _moved_threshold() -> Row:
+def moved_threshold() -> Row:
+    """B7: masks and lesions after a slider was moved."""
     shape = (500, 512, 512)
     box = (slice(150, 350), slice(120, 380), slice(60, 360))
     probabilities = noisy_probabilities(Geometry(shape, SPACING_MM), box)

@@ -50,12 +50,6 @@ NATIVE, LOGITS = (300, 512, 512), (300, 273, 273)
 TINY_NATIVE, TINY_LOGITS = (30, 52, 52), (30, 28, 28)
 
 
-def main() -> list[Row]:
-    """Return B3 and B5."""
-    with torch.inference_mode():
-        return [whole_call(), way_back()]
-
-
 def whole_call(setting: Setting = ON_CPU) -> Row:
     """B3: from a CT to its mask with an nnU-Net folder."""
     warnings.simplefilter("ignore")
