@@ -162,6 +162,14 @@ def test_agreement_is_of_labels_and_of_the_rare_ones_too():
     assert not recipes._agrees(None, reference, softmax)
 
 
+def test_where_both_halves_are_there_the_more_exact_one_comes_first(monkeypatch):
+    monkeypatch.setattr(recipes, "multiplies_bf16", lambda _: True)
+    found = list(recipes._candidates("cuda:0", Recipe()))
+    precisions = [recipe.precision for recipe in found]
+    assert precisions == ["float32"] + 2 * ["float16"] + 2 * ["bfloat16"]
+    assert "float16" not in {r.precision for r in recipes._candidates("cpu", Recipe())}
+
+
 def test_regions_agree_by_their_own_decision():
     regions = Output(2, (0,), (1,), activation="sigmoid")
     logits = torch.full((1, 2, 4, 8, 8), -3.0)

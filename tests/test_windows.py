@@ -299,3 +299,18 @@ def test_a_recipe_leaves_no_trace_in_the_networks_that_it_shares(network):
     after = Runner((network,)).to("cpu")(window)
     assert torch.equal(before, after)
     assert all(p.is_contiguous() for p in network.parameters())
+
+
+def test_what_float16_cannot_hold_is_computed_in_float32(network):
+    window = torch.randn(1, 1, *PATCH)
+    half = Recipe("float16")
+    near = Runner((network,), recipe=half)(window)
+    plain = Runner((network,))(window)
+    assert not torch.equal(near, plain), "float16 rounds"
+    torch.testing.assert_close(near, plain, rtol=0, atol=0.05)
+    # Beyond 65504 float16 has no numbers; a voxel without one would be background.
+    loud = torch.nn.Conv3d(1, 3, 1)
+    torch.nn.init.constant_(loud.weight, 1e5)
+    found = Runner((loud,), recipe=half)(window)
+    assert torch.equal(found, Runner((loud,))(window))
+    assert torch.isfinite(found).all()

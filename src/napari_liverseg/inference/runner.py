@@ -104,22 +104,28 @@ class Runner:
             image = windows.flip(flips) if flips else windows
             if self.recipe.channels_last:
                 image = image.contiguous(memory_format=torch.channels_last_3d)
-            for call in self._calls:
-                logits = self._run(call, image)
+            for call, network in zip(self._calls, self.networks, strict=True):
+                logits = self._run(call, network, image)
                 logits = logits.flip(flips) if flips else logits
                 total = logits if total is None else total + logits
         assert total is not None
         return total if self.passes == 1 else total / self.passes
 
     def _run(
-        self, call: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor
+        self,
+        call: Callable[[torch.Tensor], torch.Tensor],
+        network: torch.nn.Module,
+        image: torch.Tensor,
     ) -> torch.Tensor:
         if self.recipe.precision == "float32":
             return call(image).float()
         kind = getattr(torch, self.recipe.precision)
         with torch.autocast(self._device.type, kind):
-            logits = call(image)
-        return logits.float()
+            logits = call(image).float()
+        if kind is torch.float16 and not bool(torch.isfinite(logits).all()):
+            # Some value went beyond 65504, and every voxel would pass for background.
+            return cast("torch.Tensor", network(image)).float()
+        return logits
 
     def _compiled(
         self, network: torch.nn.Module
