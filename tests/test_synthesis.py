@@ -5,7 +5,12 @@ import pytest
 from scipy import ndimage
 
 from napari_liverseg.synthesis.abdomen import draw_abdomen
-from napari_liverseg.synthesis.appearance import draw_palette, recolour
+from napari_liverseg.synthesis.appearance import (
+    add_liver_vessels,
+    draw_palette,
+    fatten_vessels,
+    recolour,
+)
 from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.completion import complete_upwards
@@ -373,6 +378,25 @@ def test_fluid_is_no_clear_water_in_training():
     bile = np.array([hu[Tissue.GALLBLADDER] for hu in drawn])
     assert bile.min() < 2
     assert bile.max() > DARKEST_HU + 15
+
+
+@pytest.mark.parametrize("phase", ["unenhanced", "portal venous"])
+def test_fat_vessels_are_bright_in_every_phase_and_take_more_of_the_liver(phase):
+    axes = grid_axes((40, 40, 40), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+    liver = np.full((40, 40, 40), Tissue.LIVER, np.uint8)
+    shares = {"thin": [], "fat": []}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        palettes = {"thin": draw_palette(rng, phase)}
+        palettes["fat"] = fatten_vessels(palettes["thin"], rng)
+        for kind, palette in palettes.items():
+            hu = np.zeros(liver.shape, np.float32)
+            add_liver_vessels(hu, liver, axes, palette, np.random.default_rng(seed))
+            shares[kind].append(np.count_nonzero(np.abs(hu) > 10) / hu.size)
+            if kind == "fat":
+                assert hu.min() >= 0
+                assert hu.max() > 14, "at least 20 HU at three quarters"
+    assert np.mean(shares["fat"]) > 1.5 * np.mean(shares["thin"])
 
 
 def test_arms_at_the_sides_darken_a_band_with_streaks_along_x():

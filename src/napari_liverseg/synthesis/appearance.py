@@ -30,6 +30,13 @@ ORAL_SHARE, ORAL_HU = 0.2, (60.0, 350.0)
 fills stomach and bowel."""
 
 
+VESSEL_WIDTH, VESSEL_STRENGTH = (0.08, 0.24), (0.4, 1.0)
+"""Of the tubes in a liver: where they end, and their share of the veins' contrast."""
+
+FAT_WIDTH, FAT_STRENGTH, BRIGHTER_HU = (0.15, 0.3), (0.75, 1.0), (20.0, 90.0)
+"""The same where vessels are fat, and how much brighter than the liver they are."""
+
+
 @dataclass(frozen=True, eq=False)
 class Palette:
     """The mean Hounsfield units of every tissue in one image.
@@ -39,10 +46,13 @@ class Palette:
     phase : str
         One of `PHASES`.
     hu : ndarray of float32, shape (len(Tissue),)
+    has_fat_vessels : bool
+        Whether vessels in the liver are fat, and as bright as its veins.
     """
 
     phase: str
     hu: NDArray[np.float32]
+    has_fat_vessels: bool = False
 
 
 def draw_palette(rng: np.random.Generator, phase: str | None = None) -> Palette:
@@ -69,6 +79,14 @@ def _vary(means: NDArray[np.float64], rng: np.random.Generator) -> None:
     if rng.random() < ORAL_SHARE:
         filled = [Tissue.FLUID, Tissue.BOWEL, Tissue.STOMACH]
         means[filled] += rng.uniform(*ORAL_HU) * np.array([1.0, *rng.random(2)])
+
+
+def fatten_vessels(palette: Palette, rng: np.random.Generator) -> Palette:
+    """Return a palette whose veins are fat, and clearly brighter than its liver."""
+    hu = palette.hu.copy()
+    least = hu[Tissue.LIVER] + rng.uniform(*BRIGHTER_HU)
+    hu[Tissue.VEIN] = max(hu[Tissue.VEIN], least)
+    return Palette(palette.phase, hu, has_fat_vessels=True)
 
 
 def render(
@@ -139,10 +157,13 @@ def add_liver_vessels(
     Two smooth fields vanish together along curves in space; their
     neighbourhood is a tube.
     """
-    scale, width = rng.uniform(14, 28), rng.uniform(0.08, 0.24)
+    scale = rng.uniform(14, 28)
+    is_fat = palette.has_fat_vessels
+    width = rng.uniform(*(FAT_WIDTH if is_fat else VESSEL_WIDTH))
     first, second = (smooth_field(axes_mm, scale, rng) for _ in range(2))
     distance = np.hypot(first, second)
     level = np.clip((width - distance) / (0.5 * width), 0, 1)
     contrast = palette.hu[Tissue.VEIN] - palette.hu[Tissue.LIVER]
-    strength = np.float32(contrast * rng.uniform(0.4, 1.0))
+    share = rng.uniform(*(FAT_STRENGTH if is_fat else VESSEL_STRENGTH))
+    strength = np.float32(contrast * share)
     hu += strength * level * (tissues == Tissue.LIVER)

@@ -13,6 +13,7 @@ from napari_liverseg.synthesis.appearance import (
     Palette,
     add_liver_vessels,
     draw_palette,
+    fatten_vessels,
     recolour,
     render,
 )
@@ -32,6 +33,10 @@ KEEP_CT_SHARE = 0.6
 
 RECOLOUR_SHARE = 0.75
 """Share of the kept CTs whose tissues are moved to a drawn contrast phase."""
+
+FAT_VESSELS_SHARE = 0.25
+"""Share of the samples whose liver vessels are fat and brighter than the liver: cut
+across they look like bright tumours, and only their course tells them apart."""
 
 TUMOUR_COUNTS = (0.3, 0.2, 0.15, 0.1, 0.08, 0.05, 0.04, 0.03, 0.03, 0.02)
 """How often 0, 1, 2, ... 9 tumours are planted."""
@@ -102,6 +107,8 @@ def draw_sample(
     nearest, scanned = _look_up(body, positions)
     tissues = np.where(scanned, body.tissues.ravel()[nearest], np.uint8(Tissue.AIR))
     palette = draw_palette(rng)
+    if rng.random() < FAT_VESSELS_SHARE:
+        palette = fatten_vessels(palette, rng)
     hu, synthetic = _image(body, positions, tissues, axes, palette, rng)
     labels = (tissues == Tissue.LIVER).astype(np.uint8)
     if body.tumour is not None:
