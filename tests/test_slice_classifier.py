@@ -29,6 +29,7 @@ from napari_liverseg.models.backbone import (
     encoder_weights,
     resnet_weights,
 )
+from napari_liverseg.models.classifier import Classifier
 from napari_liverseg.models.classifier_spec import (
     EncoderSpec,
     ResNetSpec,
@@ -222,6 +223,23 @@ def test_a_flattened_encoder_computes_what_the_encoder_does_in_three_dimensions(
         found = deep.model[1].submodule(deep.model[0](column))
         wanted = found[:, :, found.shape[2] // 2].mean(dim=(2, 3))
         torch.testing.assert_close(flat(picture), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_features_of_an_encoder_are_standardised_and_small_findings_kept():
+    network = NetworkSpec(channels=(4, 8), strides=(2,), num_res_units=1)
+    spec = EncoderSpec(network=network, pooling="levels")
+    torch.manual_seed(0)
+    classifier = Classifier(spec, 2).train()
+    seen = []
+    classifier.head.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    classifier(torch.rand(8, 1, 32, 32))
+    assert seen[0].shape == (8, 2 * sum(network.channels))
+    torch.testing.assert_close(seen[0].mean(0), torch.zeros(24), rtol=0, atol=1e-4)
+    assert torch.isfinite(classifier(torch.rand(1, 1, 32, 32))).all(), "batches of one"
+    older = EncoderSpec.model_validate({"network": network.model_dump()})
+    assert older.pooling == "mean", "as files say that were written before"
+    assert not Classifier(older, 2).norm.state_dict()
+    assert Classifier(older, 2).head.in_features == network.channels[-1]
 
 
 def test_imagenet_weights_of_a_file_are_taken_for_grey(tmp_path):

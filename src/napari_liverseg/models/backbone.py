@@ -68,7 +68,7 @@ class ResNetBackbone(nn.Module):
 
 
 class EncoderBackbone(nn.Module):
-    """The way down of one of our own U-Nets, then the mean over each feature.
+    """The way down of one of our own U-Nets, then each feature pooled.
 
     It maps ``(batch, 1, rows, columns)`` from 0 to 1 to ``(batch, features)``.
     """
@@ -77,14 +77,19 @@ class EncoderBackbone(nn.Module):
         super().__init__()
         flat = spec.network.model_copy(update={"dimensions": 2})
         self.levels = nn.ModuleList(_way_down(build_network(flat)))
-        self.features = spec.network.channels[-1]
+        self.pools_levels = spec.pooling == "levels"
+        channels = spec.network.channels
+        self.features = 2 * sum(channels) if self.pools_levels else channels[-1]
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         """Return the pooled features."""
         found = picture * 2 - 1  # as HU are clipped and mapped for the U-Net
+        pooled: list[torch.Tensor] = []
         for level in self.levels:
             found = level(found)
-        return found.mean(dim=(2, 3))
+            if self.pools_levels:
+                pooled += [found.mean(dim=(2, 3)), found.amax(dim=(2, 3))]
+        return torch.cat(pooled, 1) if pooled else found.mean(dim=(2, 3))
 
 
 def build_backbone(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from napari_liverseg.models.backbone import build_backbone
+from napari_liverseg.models.classifier_spec import EncoderSpec
 from napari_liverseg.models.weights import load_weights, save_with_weights
 
 if TYPE_CHECKING:
@@ -14,15 +15,11 @@ if TYPE_CHECKING:
 
     import torch
 
-    from napari_liverseg.models.classifier_spec import (
-        ClassifierSpec,
-        EncoderSpec,
-        ResNetSpec,
-    )
+    from napari_liverseg.models.classifier_spec import ClassifierSpec, ResNetSpec
 
 
 class Classifier(nn.Module):
-    """A backbone and one layer from its features to classes.
+    """A backbone and one layer from its features, standardised or not, to classes.
 
     It maps ``(batch, 1, rows, columns)`` from 0 to 1 to ``(batch, classes)`` logits.
 
@@ -39,12 +36,19 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone)
+        # A U-Net's features differ a hundredfold, which one layer cannot learn from.
+        uneven = isinstance(backbone, EncoderSpec) and backbone.pooling == "levels"
+        features = self.backbone.features
+        self.norm = nn.BatchNorm1d(features, affine=False) if uneven else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(self.backbone.features, classes)
+        self.head = nn.Linear(features, classes)
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         """Return one logit per class."""
-        logits: torch.Tensor = self.head(self.dropout(self.backbone(picture)))
+        # A single picture has no spread of its own.
+        self.norm.train(self.training and len(picture) > 1)
+        features = self.norm(self.backbone(picture))
+        logits: torch.Tensor = self.head(self.dropout(features))
         return logits
 
 

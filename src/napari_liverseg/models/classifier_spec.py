@@ -33,12 +33,23 @@ class ResNetSpec(BaseModel):
 
 
 class EncoderSpec(BaseModel):
-    """The encoder of a U-Net, flattened to two dimensions."""
+    """The encoder of a U-Net, flattened to two dimensions.
+
+    Parameters
+    ----------
+    network : NetworkSpec
+        Of the U-Net.
+    pooling : {'mean', 'levels'}
+        What is kept of a picture: the mean of each feature of the deepest level, or
+        mean and largest value of each feature of every level, standardised. Small
+        findings show in the levels above, and drown in a mean.
+    """
 
     model_config = STRICT
 
     type: Literal["unet-encoder"] = "unet-encoder"
     network: NetworkSpec
+    pooling: Literal["mean", "levels"] = "mean"
 
 
 Backbone = Annotated[ResNetSpec | EncoderSpec, Field(discriminator="type")]

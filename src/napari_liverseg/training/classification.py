@@ -160,7 +160,7 @@ def _begin(
     backbone: ResNetSpec | EncoderSpec
     if isinstance(wanted, OwnEncoder):
         begun = _own_model(wanted.of)
-        backbone = EncoderSpec(network=begun.network)
+        backbone = EncoderSpec(network=begun.network, pooling="levels")
         origin = f"the encoder of {begun.name} {begun.version}"
     else:
         backbone = ResNetSpec(depth=wanted.depth, width=wanted.width)
