@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.core.geometry import Geometry, Reorientation
@@ -168,6 +169,22 @@ def test_regions_and_cuts_lie_where_the_voxels_do(orientation, transpose):
     back = part.frame.to_volume_axes(part.image[None])[0]
     whole = prepared.frame.to_volume_axes(prepared.image[None])[0]
     assert torch.equal(back, whole[part.frame.grid_box])
+
+
+def test_few_voxels_of_a_fine_ct_show_all_of_the_body():
+    # Sides that no step divides, noise, and a body that reaches the last voxels.
+    shape, spacing = (61, 143, 129), (1.0, 0.8, 0.8)
+    body = np.zeros(shape, np.bool_)
+    body[7:, 40:, 31:128] = True
+    noise = np.random.default_rng(0).normal(0, 60, shape)
+    hu = (np.where(body, 40, -1000) + noise).astype(np.int16)
+    grid = Geometry(shape, spacing, (0.0, 0.0, 0.0))
+    volume = CTVolume(hu, grid, grid, Reorientation(), "case", "0f")
+    prepared = prepare(volume, Input(None, Normalisation(), crop="none"))
+    found = mask_on_image(body_mask(volume, lambda: False), prepared.frame, shape)
+    assert found[body].all()
+    apart_mm = ndimage.distance_transform_edt(~body, sampling=spacing)[found]
+    assert apart_mm.max() < 20, "two coarse voxels, along three axes"
 
 
 @pytest.mark.parametrize("statistics", ["fixed", "mean-sd", "min-max"])

@@ -37,7 +37,15 @@ LEAST_LIVER_ML = 300.0
 def body_mask(volume: CTVolume, is_cancelled: IsCancelled) -> Mask:
     """Return the patient with a rim of air, on a coarse grid over the whole CT."""
     spacing = volume.geometry.spacing_mm
-    hu = to_model_grid(volume.hu, spacing, BODY_SPACING_MM, is_cancelled).numpy()
+    # Two voxels along each side of a coarse one tell air from body: reading all of a
+    # large CT takes a second.
+    z, y, x = (
+        max(int(coarse / (2 * mm)), 1)
+        for coarse, mm in zip(BODY_SPACING_MM, spacing, strict=True)
+    )
+    thinned = volume.hu[z // 2 :: z, y // 2 :: y, x // 2 :: x]
+    apart = spacing[0] * z, spacing[1] * y, spacing[2] * x
+    hu = to_model_grid(thinned, apart, BODY_SPACING_MM, is_cancelled).numpy()
     return np.asarray(ndimage.binary_dilation(largest_body(hu)))
 
 
