@@ -37,11 +37,11 @@ LEAST_LIVER_ML = 300.0
 def body_mask(volume: CTVolume, is_cancelled: IsCancelled) -> Mask:
     """Return the patient with a rim of air, on a coarse grid over the whole CT."""
     spacing = volume.geometry.spacing_mm
-    # Two voxels along each side of a coarse one tell air from body: reading all of a
-    # large CT takes a second.
+    # Two voxels along each side of a coarse one tell air from body: most of a large
+    # CT need not be averaged.
     z, y, x = (
-        max(int(coarse / (2 * mm)), 1)
-        for coarse, mm in zip(BODY_SPACING_MM, spacing, strict=True)
+        min(max(int(coarse / (2 * mm)), 1), n)
+        for coarse, mm, n in zip(BODY_SPACING_MM, spacing, volume.hu.shape, strict=True)
     )
     thinned = volume.hu[z // 2 :: z, y // 2 :: y, x // 2 :: x]
     apart = spacing[0] * z, spacing[1] * y, spacing[2] * x
