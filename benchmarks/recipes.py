@@ -76,7 +76,7 @@ def main() -> None:
     """Draw the sets, train, compare, and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=4.0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--together", action="store_true", help="train all at once")
     parser.add_argument("--sets", action="store_true", help="draw the phantoms alone")
     asked = parser.parse_args()

@@ -56,7 +56,10 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--slice-mm", type=float, default=2.5)
-    parser.add_argument("--hard", type=int, nargs="*", default=HARD_SEEDS)
+    parser.add_argument(
+        "--hard", type=int, nargs="*", default=HARD_SEEDS, metavar="SEED",
+        help="phantoms without tumours, and with tumours beside veins; none without",
+    )  # fmt: skip
     parser.add_argument("--drawn", type=int, default=0, metavar="N")
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
@@ -64,8 +67,10 @@ def main() -> None:
     thick = arguments.slice_mm
     rows = [_phantom_row(predictor, seed, thick) for seed in arguments.seeds]
     for kind, lesions in {"healthy": (), "at veins": AT_VEINS}.items():
-        hard = arguments.hard
-        rows += [_phantom_row(predictor, s, thick, kind, lesions) for s in hard]
+        rows += [
+            _phantom_row(predictor, seed, thick, kind, lesions)
+            for seed in arguments.hard
+        ]
     for drawn in islice(_drawn_cases(), arguments.drawn):
         found = decide(predictor.predict(drawn.volume))
         rows.append(_row(drawn.volume.name, found, drawn.truth))

@@ -236,6 +236,11 @@ def test_features_of_an_encoder_are_standardised_and_small_findings_kept():
     assert seen[0].shape == (8, 2 * sum(network.channels))
     torch.testing.assert_close(seen[0].mean(0), torch.zeros(24), rtol=0, atol=1e-4)
     assert torch.isfinite(classifier(torch.rand(1, 1, 32, 32))).all(), "batches of one"
+    picture = torch.rand(2, 1, 32, 32)
+    first = classifier.backbone.levels[0](picture * 2 - 1)
+    pooled = classifier.backbone(picture)
+    torch.testing.assert_close(pooled[:, :4], first.mean((2, 3)))
+    torch.testing.assert_close(pooled[:, 4:8], first.amax((2, 3)))
     older = EncoderSpec.model_validate({"network": network.model_dump()})
     assert older.pooling == "mean", "as files say that were written before"
     assert not Classifier(older, 2).norm.state_dict()
