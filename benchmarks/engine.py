@@ -75,7 +75,7 @@ def _sweep(setting: Setting, region: np.ndarray | None = None) -> Sweep:
 
 def _plan(setting: Setting) -> Plan:
     predictor, sweep = _predictor(setting), _sweep(setting)
-    held = network_bytes(predictor.networks, predictor.model)
+    held = network_bytes(predictor.model, lambda: predictor.networks)
     voxels = _case(setting)[0].hu.size
     return make_plan(
         predictor.model, held, predictor.fresh_device(), sweep.shape, sweep.count, 1,
@@ -182,7 +182,7 @@ def _modes(setting: Setting) -> tuple[Recipe, ...]:
     exact = Recipe(channels_last=True)
     if not multiplies_bf16("cpu"):
         return (exact,)
-    return Recipe("bfloat16", is_compiled=True), exact
+    return Recipe("bfloat16", channels_last=True, is_compiled=True), exact
 
 
 def first_slice() -> Row:

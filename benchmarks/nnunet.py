@@ -24,9 +24,7 @@ from benchmarks.setting import ON_CPU, Setting
 from napari_liverseg.inference.frame import Frame
 from napari_liverseg.inference.native_grid import to_native_grid
 from napari_liverseg.inference.options import RunOptions
-from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.inference.predictor import Predictor
-from napari_liverseg.inference.runner import Recipe
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.models.contract import Output
 from napari_liverseg.models.nnunet_folder import read_nnunet
@@ -61,10 +59,11 @@ def _whole_call(home: Path, setting: Setting) -> Row:
     spacing_mm = setting.pick(SPACING_MM, TINY_SPACING_MM)
     features = setting.pick(FEATURES, TINY_FEATURES)
     repeats = setting.repeats(REPEATS)
-    folder = write_model(home, setting.pick(PATCH, TINY_PATCH), spacing_mm, features)
+    phantom = make_phantom(5150, setting.pick(SHAPE, TINY_SHAPE), spacing_mm)
+    patch = setting.pick(PATCH, TINY_PATCH)
+    folder = write_model(home, patch, spacing_mm, features, phantom)
     path = home / "ct.nii.gz"
-    volume = make_phantom(5150, setting.pick(SHAPE, TINY_SHAPE), spacing_mm).volume
-    image = sitk.GetImageFromArray(volume.hu)
+    image = sitk.GetImageFromArray(phantom.volume.hu)
     image.SetSpacing(spacing_mm[::-1])
     sitk.WriteImage(image, str(path))
     theirs, properties, array = _predictor(folder, path, setting.device)
@@ -72,9 +71,8 @@ def _whole_call(home: Path, setting: Setting) -> Row:
     opened = open_ct(path)
     found: dict[str, Any] = {}
 
-    def run(recipe: Recipe | None = None) -> None:
-        options = RunOptions(look="body", recipe=recipe)
-        result = ours.predict(opened, options=options)
+    def run() -> None:
+        result = ours.predict(opened, options=RunOptions(look="body"))
         mask = np.zeros(opened.hu.shape, np.uint8)
         mask[result.box] = result.decision
         found["ours"] = opened.reorientation.to_stored(mask)
@@ -85,23 +83,12 @@ def _whole_call(home: Path, setting: Setting) -> Row:
             answer = theirs.predict_single_npy_array(array, properties)
         found["theirs"] = np.asarray(answer, np.uint8)
 
-    inside = opened.reorientation.to_stored(opened.hu) > -300
-
-    def dice() -> float:
-        ours, theirs = (torch.from_numpy(found[side][inside]) for side in SIDES)
-        return labels_dice(ours, theirs)
-
     run()  # what is measured once on a computer is measured now
     pairs = interleave(run, at_home, repeats, setting.device)
-    same = dice()
+    inside = opened.reorientation.to_stored(opened.hu) > -300
+    both = [torch.from_numpy(found[side][inside]) for side in SIDES]
+    same = labels_dice(*both)
     gate = f"Dice {same:.5f} of all labels in the body ({found['recipe']})"
-    if setting.device == "cpu" and multiplies_bf16("cpu"):
-        # On random weights labels hang by a hair, and the tuning keeps float32.
-        half = Recipe("bfloat16", channels_last=True)
-        faster = interleave(lambda: run(half), at_home, repeats)
-        ratio, low, high = faster.faster()
-        gate += f"; {half}: {ratio:.2f}x ({low:.2f}-{high:.2f}), Dice {dice():.5f}"
-        gate += "" if dice() >= 0.999 else ", void"
     return Row(
         "B3", "nnU-Net PlainConvUNet folder (32..320), no mirroring, whole call",
         "nnUNetPredictor", ">= 3x", *pairs.faster(), gate, same >= 0.999, repeats,

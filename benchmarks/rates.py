@@ -110,7 +110,8 @@ def _rows(name: str, what: str, model: Model, setting: Setting) -> list[Row]:
     image = prepare(volume, whole).image
     sweep = Sweep(image, model.windows, Groups(model.output))
     plan = make_plan(
-        model, network_bytes(predictor.networks, model), predictor.fresh_device(),
+        model, network_bytes(model, lambda: predictor.networks),
+        predictor.fresh_device(),
         sweep.shape, sweep.count, 1, volume.hu.size,
     )  # fmt: skip
     recipe = choose_recipe(predictor, sweep.middle_window(), plan, lambda: False)

@@ -94,7 +94,7 @@ def test_no_image_is_larger_than_the_whole_grid(crop, resampling, orientation):
 def test_every_part_of_a_large_ct_keeps_within_the_bounds(model, device):
     volume = ct((1000, 512, 512), (1.2, 1.6, 1.6))
     found = forecast(model, volume, device, "liver")
-    size = network_bytes(model.load_networks(), model)
+    size = network_bytes(model, model.load_networks)
     whole = largest_image(volume, model.input)
     for share in (0.0, 0.3, 0.6, 0.9, 0.93, 1.0):
         image = tuple(
@@ -111,7 +111,7 @@ def test_every_part_of_a_large_ct_keeps_within_the_bounds(model, device):
 
 def test_halved_logits_of_the_whole_do_not_hide_full_ones_of_a_part(model):
     volume = ct((540, 450, 450), (3.0, 3.0, 3.0))  # just too much for full precision
-    size = network_bytes(model.load_networks(), model)
+    size = network_bytes(model, model.load_networks)
     part = make_plan(model, size, CPU, (400, 450, 450), 9, 1, volume.hu.size)
     whole = make_plan(model, size, CPU, (540, 450, 450), 9, 1, volume.hu.size)
     assert part.ram_bytes > whole.ram_bytes

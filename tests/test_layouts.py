@@ -1,6 +1,8 @@
 """Memory on a CPU: layouts that norms keep, and pages that tensors lie in."""
 
+import copy
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from napari_liverseg.inference.layouts import (
     LayoutKeepingNorm,
     swap_layers,
 )
+from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.inference.runner import Recipe, Runner
 from napari_liverseg.models.network import build_network
 from napari_liverseg.models.spec import NetworkSpec
@@ -64,6 +67,16 @@ def test_channels_that_hardly_change_gain_no_contrast(threads):
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 
 
+def test_its_sums_lose_nothing_to_a_channel_that_is_half_air():
+    windows = _windows(1, 16, 40, 48, 56)
+    windows[:, :, 20:] = -4.0
+    expected = InstanceNorm3d(16)(windows.double())
+    norm = _norm(16, affine=False)
+    swap_layers([norm])
+    found = norm(windows.contiguous(memory_format=LAST))
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-6)
+
+
 def test_in_bfloat16_it_is_right_to_the_format():
     windows = _windows(1, 8, 20, 48, 40, dtype=torch.bfloat16)
     norm = _norm(8)
@@ -108,6 +121,26 @@ def test_a_network_keeps_weights_and_its_answers_elsewhere():
         LayoutKeepingNorm,
         DirectConvolution,
     }
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no compiler on this computer")
+@pytest.mark.skipif(not multiplies_bf16("cpu"), reason="no bfloat16 in this processor")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own
+def test_a_translated_network_takes_few_channels_side_by_side():
+    spec = NetworkSpec(channels=(8, 16), strides=(2,), num_res_units=1)
+    network = build_network(spec).eval()
+    windows = _windows(1, 1, 16, 24, 32)
+    with torch.inference_mode():
+        expected = network(windows)
+        recipe = Recipe("bfloat16", channels_last=True, is_compiled=True)
+        translated = Runner((copy.deepcopy(network),), recipe=recipe).to("cpu")
+        found = translated(windows).float()
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.1)
+        with torch.profiler.profile() as watched:
+            translated(windows)
+    names = {event.name for event in watched.events()}
+    assert "napari_liverseg::norm_of_few_channels" in names
+    assert "aten::instance_norm" not in names
 
 
 class _Calls(TorchDispatchMode):

@@ -34,7 +34,7 @@ def model(tmp_path):
 
 
 def _plan(model, device=CPU, image=IMAGE, passes=1, windows=40):
-    networks = network_bytes(model.load_networks(), model)
+    networks = network_bytes(model, model.load_networks)
     return make_plan(model, networks, device, image, windows, passes, VOXELS)
 
 
@@ -124,10 +124,10 @@ def test_a_gpu_falls_back_in_steps_down_to_the_cpu(model):
 
 def test_every_channel_of_a_whole_body_model_counts_while_windows_are_summed(model):
     class Many:
-        output, windows = Output(105, (5,), ()), model.windows
+        output, windows, sha256 = Output(105, (5,), ()), model.windows, "many"
 
     few, many = (
-        make_plan(m, network_bytes(model.load_networks(), m), CPU, IMAGE, 40, 1, VOXELS)
+        make_plan(m, network_bytes(m, model.load_networks), CPU, IMAGE, 40, 1, VOXELS)
         for m in (model, Many())
     )
     assert many.ram_bytes > few.ram_bytes

@@ -133,7 +133,10 @@ def test_it_is_measured_with_as_many_windows_as_the_run_takes_at_once(predictor)
     model, volume = predictor.model, _volume()
     image = prepare(volume, model.input).image
     window = Sweep(image, model.windows, Groups(model.output)).middle_window()
-    held, device = network_bytes(predictor.networks, model), predictor.fresh_device()
+    held, device = (
+        network_bytes(model, lambda: predictor.networks),
+        predictor.fresh_device(),
+    )
     plan = make_plan(model, held, device, SHAPE, 8, 1, volume.hu.size)
     seen = []
     predictor.networks[0].register_forward_hook(
@@ -219,17 +222,20 @@ def test_the_fastest_way_has_a_second_chance_once_translated(predictor, monkeypa
     model, volume = predictor.model, _volume()
     image = prepare(volume, model.input).image
     window = Sweep(image, model.windows, Groups(model.output)).middle_window()
-    held, device = network_bytes(predictor.networks, model), predictor.fresh_device()
+    held, device = (
+        network_bytes(model, lambda: predictor.networks),
+        predictor.fresh_device(),
+    )
     plan = make_plan(model, held, device, SHAPE, 10**6, 1, volume.hu.size)
     right = predictor.networks[0](window)
     wrong = right.flip(1)
-    half, compiled = "bfloat16", Recipe("bfloat16", is_compiled=True)
+    half, compiled = "bfloat16", Recipe("bfloat16", True, True)
     timed = {
         Recipe(): (1.0, right),
         Recipe(channels_last=True): (0.95, right),
         Recipe(half): (0.3, wrong),
         Recipe(half, channels_last=True): (0.4, wrong),
-        Recipe(is_compiled=True): (0.8, right),
+        Recipe(channels_last=True, is_compiled=True): (0.8, right),
         compiled: (0.2, right),
     }
     # Seconds of this computer would make the test a matter of luck.
@@ -241,5 +247,5 @@ def test_the_fastest_way_has_a_second_chance_once_translated(predictor, monkeypa
     short = replace(plan, windows=1)
     assert recipes._measure(predictor, window, short, never) == Recipe()
     timed[compiled] = (0.2, wrong)
-    translated = Recipe(is_compiled=True)
+    translated = Recipe(channels_last=True, is_compiled=True)
     assert recipes._measure(predictor, window, plan, never) == translated

@@ -301,13 +301,27 @@ def test_a_recipe_leaves_no_trace_in_the_networks_that_it_shares(network):
     assert all(p.is_contiguous() for p in network.parameters())
 
 
+def test_sums_take_windows_as_a_network_leaves_them(network):
+    image = torch.randn(20, 30, 40)
+    windows, step = Windows(PATCH, 0.5), Step("cpu", 2, "cpu")
+
+    def near(batch):
+        return network(batch).bfloat16()
+
+    def as_it_is(batch):
+        return near(batch).contiguous(memory_format=torch.channels_last_3d)
+
+    plain = slide(lambda w: near(w).float(), image, windows, THREE, step)
+    assert torch.equal(slide(as_it_is, image, windows, THREE, step), plain)
+
+
 def test_what_float16_cannot_hold_is_computed_in_float32(network):
     window = torch.randn(1, 1, *PATCH)
     half = Recipe("float16")
     near = Runner((network,), recipe=half)(window)
     plain = Runner((network,))(window)
     assert not torch.equal(near, plain), "float16 rounds"
-    torch.testing.assert_close(near, plain, rtol=0, atol=0.05)
+    torch.testing.assert_close(near.float(), plain, rtol=0, atol=0.05)
     # Beyond 65504 float16 has no numbers; a voxel without one would be background.
     loud = torch.nn.Conv3d(1, 3, 1)
     torch.nn.init.constant_(loud.weight, 1e5)

@@ -10,7 +10,7 @@ import torch
 
 from napari_liverseg.inference.finder import finder_of
 from napari_liverseg.inference.groups import Groups
-from napari_liverseg.inference.live_memory import NetworkBytes, network_bytes
+from napari_liverseg.inference.live_memory import network_bytes
 from napari_liverseg.inference.plan import (
     FLOAT,
     HALF,
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
     from napari_liverseg.core.probabilities import Look
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.inference.devices import Device
-    from napari_liverseg.models.contract import Model, Shape
+    from napari_liverseg.models.contract import Model
 
 Fits = Literal["yes", "perhaps", "no"]
-
-_sizes: dict[tuple[str, Shape, int], NetworkBytes] = {}
-"""By weights, window and channels: loading a model to ask takes a second."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +199,8 @@ def _stages(model: Model, look: Look) -> list[Model]:
 
 
 def _bound(model: Model, volume: CTVolume, device: Device, look: Look) -> _Bounds:
-    size, groups = _size_of(model), Groups(model.output)
+    size = network_bytes(model, model.load_networks)
+    groups = Groups(model.output)
     patch = model.windows.patch
     image = largest_image(volume, model.input)
     z, y, x = (max(n, window) for n, window in zip(image, patch, strict=True))
@@ -227,10 +225,3 @@ def _bound(model: Model, volume: CTVolume, device: Device, look: Look) -> _Bound
         all_windows=one_window + (MOST_WINDOWS - 1) * size.window + most_ram,
         free_ram=most.free_ram_bytes,
     )
-
-
-def _size_of(model: Model) -> NetworkBytes:
-    key = (model.sha256, model.windows.patch, model.output.channels)
-    if key not in _sizes:
-        _sizes[key] = network_bytes(model.load_networks(), model)
-    return _sizes[key]

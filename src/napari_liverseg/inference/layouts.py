@@ -24,7 +24,10 @@ FEW_CHANNELS, SIDE_BY_SIDE = 8, 16
 channels: a processor computes with many at a time."""
 
 CHUNK = 2**18
-"""Numbers that are added up at a time: they stay in a processor's cache."""
+"""Numbers that are looked at together: they stay in a processor's cache."""
+
+FEW = 64
+"""Numbers that are added up in float32, before float64 takes their sum."""
 
 SOME_VOXELS = 1000
 """Voxels, evenly spread, whose mean is near enough to that of all."""
@@ -44,24 +47,20 @@ class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
         is_double = windows.dtype == torch.float64
         if not one_window or is_double or self.track_running_stats:
             return super().forward(windows)
-        if windows.device.type != "cpu" or torch.compiler.is_compiling():
-            return functional.batch_norm(
-                windows, None, None, self.weight, self.bias, training=True, eps=self.eps
-            )
-        shape = windows.shape
-        neighbours = _neighbours(windows)
-        with torch.autocast("cpu", enabled=False):
-            mean, variance = _moments(windows, neighbours)
-        weight, bias = (
-            None if one is None else one.repeat(neighbours)
-            for one in (self.weight, self.bias)
+        on_cpu, is_compiling = (
+            windows.device.type == "cpu",
+            torch.compiler.is_compiling(),
         )
-        normed = functional.batch_norm(
-            _side_by_side(windows, neighbours),
-            mean.repeat(neighbours), variance.repeat(neighbours), weight, bias,
-            eps=self.eps,
-        )  # fmt: skip
-        return _apart(normed, shape)
+        if on_cpu and not is_compiling:
+            return _norm(windows, self.weight, self.bias, self.eps)
+        if on_cpu and _neighbours(windows) > 1:
+            normed: torch.Tensor = _norm_as_it_is(
+                windows, self.weight, self.bias, self.eps
+            )
+            return normed
+        return functional.batch_norm(
+            windows, None, None, self.weight, self.bias, training=True, eps=self.eps
+        )
 
 
 class DirectConvolution(torch.nn.Conv3d):
@@ -137,31 +136,69 @@ def _apart(window: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     return rows.permute(0, 4, 1, 2, 3)
 
 
+def _norm(
+    window: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    eps: float,
+) -> torch.Tensor:
+    """Return a channels-last window, shape (1, channels, z, y, x), normalised.
+
+    In the steps and roundings of PyTorch's norm.
+    """
+    neighbours = _neighbours(window)
+    with torch.autocast("cpu", enabled=False):
+        mean, variance = _moments(window, neighbours)
+    scale = (variance + eps).rsqrt().float()
+    scale = scale if weight is None else scale * weight
+    shift = -mean.float() * scale
+    shift = shift if bias is None else shift + bias
+    ones = torch.ones(len(scale) * neighbours)
+    normed = functional.batch_norm(
+        _side_by_side(window, neighbours), torch.zeros_like(ones), ones,
+        scale.repeat(neighbours), shift.repeat(neighbours), eps=0.0,
+    )  # fmt: skip
+    return _apart(normed, window.shape)
+
+
+_norm_as_it_is = torch.library.custom_op(
+    "napari_liverseg::norm_of_few_channels", _norm, mutates_args=()
+)
+"""`_norm` as one step of a compiled network: of few channels side by side a compiler
+makes a loop over single numbers."""
+
+_norm_as_it_is.register_fake(lambda window, *_: torch.empty_like(window))
+
+
 def _moments(
     window: torch.Tensor, neighbours: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and variance of each channel, float32.
+    """Return mean and variance of each channel, float64.
 
     A CPU's batch norm adds a channels-last window up voxel by voxel in float32, and
     takes rounding errors of a channel that hardly changes, as in air, for its contrast.
-    So voxels are taken relative to the mean of some, and chunks are added up in
-    float64; autocast, which would multiply in bfloat16, is kept out.
+    So voxels are taken relative to the mean of some, and only a few are added up before
+    float64 takes over; autocast, which would multiply in bfloat16, is kept out.
     """
     channels = window.shape[1]
     voxels = window.permute(0, 2, 3, 4, 1).reshape(-1, channels)
     pivot = voxels[:: max(1, len(voxels) // SOME_VOXELS)].float().mean(0)
     wide, pivots = voxels.reshape(-1, neighbours * channels), pivot.repeat(neighbours)
-    rows = max(1, CHUNK // wide.shape[1])
-    ones = torch.ones(1, rows)
     first, second = torch.zeros(2, wide.shape[1], dtype=torch.float64)
-    for chunk in torch.split(wide, rows):
+    for chunk in torch.split(wide, max(1, CHUNK // wide.shape[1])):
         apart = chunk - pivots
-        add_up = ones[:, : len(apart)]
-        first += (add_up @ apart)[0]
-        second += (add_up @ apart.square_())[0]
+        first += _sum(apart)
+        second += _sum(apart.square_())
     mean, square = (
         total.reshape(neighbours, channels).sum(0) / len(voxels)
         for total in (first, second)
     )
     variance = (square - mean.square()).clamp_min(0.0)
-    return (pivot + mean).float(), variance.float()
+    return pivot.double() + mean, variance
+
+
+def _sum(rows: torch.Tensor) -> torch.Tensor:
+    """Return the sum of float32 rows, in float64; a product adds up fastest."""
+    whole = len(rows) // FEW * FEW
+    few = torch.ones(1, FEW) @ rows[:whole].reshape(-1, FEW, rows.shape[1])
+    return few.double().sum((0, 1)) + rows[whole:].sum(0)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_liverseg.models.contract import Model, Shape
 
@@ -41,14 +41,31 @@ class NetworkBytes:
     window: int
 
 
-def network_bytes(networks: Sequence[torch.nn.Module], model: Model) -> NetworkBytes:
-    """Return what the networks of a model hold; folds run one after the other."""
-    patch = model.windows.patch
-    logits = torch.float32.itemsize * model.output.channels * math.prod(patch)
-    return NetworkBytes(
-        weights=sum(p.nbytes for network in networks for p in network.parameters()),
-        window=window_bytes(networks[0], patch) + 2 * logits,
-    )
+_known: dict[tuple[str, Shape, int], NetworkBytes] = {}
+"""What was asked before, by the model's hash, window and channels."""
+
+
+def network_bytes(
+    model: Model, networks: Callable[[], Sequence[torch.nn.Module]]
+) -> NetworkBytes:
+    """Return what the networks of a model hold; folds run one after the other.
+
+    Parameters
+    ----------
+    model : Model
+    networks : callable
+        Returns them; asked once a model.
+    """
+    patch, channels = model.windows.patch, model.output.channels
+    key = (model.sha256, patch, channels)
+    if key not in _known:
+        folds = networks()
+        logits = torch.float32.itemsize * channels * math.prod(patch)
+        _known[key] = NetworkBytes(
+            weights=sum(p.nbytes for network in folds for p in network.parameters()),
+            window=window_bytes(folds[0], patch) + 2 * logits,
+        )
+    return _known[key]
 
 
 def window_bytes(network: torch.nn.Module, patch: Shape) -> int:

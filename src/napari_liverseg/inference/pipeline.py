@@ -171,7 +171,7 @@ def _plan(
     """Return the plan of a run once it was told; refuse what cannot fit."""
     plan = make_plan(
         predictor.model,
-        network_bytes(predictor.networks, predictor.model),
+        network_bytes(predictor.model, lambda: predictor.networks),
         predictor.fresh_device(),
         sweep.shape,
         sweep.count,

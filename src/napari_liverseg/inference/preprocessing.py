@@ -107,17 +107,21 @@ def to_model_grid(
     )
     hu = hu[planes, rows, columns]
     wanted = along_z.shape[0], along_y.shape[0], along_x.shape[0]
-    coarse = torch.zeros((wanted[0], wanted[1] * wanted[2]))
+    coarse = torch.zeros(wanted)
     step = max(1, CHUNK_VOXELS // (hu.shape[1] * hu.shape[2]))
     for start in range(0, hu.shape[0], step):
         stop_if(is_cancelled)
         slab = _slab(hu, start, start + step)
-        flat = _resample_plane(slab, along_y, along_x).reshape(slab.shape[0], -1)
         weights = along_z[:, start : start + step]
         touched = torch.nonzero(weights.any(dim=1))[:, 0]
-        first, last = int(touched[0]), int(touched[-1]) + 1
-        coarse[first:last].addmm_(weights[first:last], flat)
-    return coarse.reshape(wanted)
+        reach = slice(int(touched[0]), int(touched[-1]) + 1)
+        weights = weights[reach]
+        if len(weights) < len(slab):  # along z first, where fewer slices are left then
+            coarse[reach] += _resample_plane(_along_z(weights, slab), along_y, along_x)
+        else:
+            plane = _resample_plane(slab, along_y, along_x)
+            coarse[reach] += _along_z(weights, plane)
+    return coarse
 
 
 def resample(volume: torch.Tensor, shape: Shape) -> torch.Tensor:
@@ -134,8 +138,7 @@ def resample(volume: torch.Tensor, shape: Shape) -> torch.Tensor:
     plane = _resample_plane(volume, along_y, along_x)
     if volume.shape[0] == shape[0]:
         return plane
-    operator = axis_operator(volume.shape[0], shape[0])
-    return (operator @ plane.reshape(volume.shape[0], -1)).reshape(shape)
+    return _along_z(axis_operator(volume.shape[0], shape[0]), plane)
 
 
 def axis_operator(n_in: int, n_out: int) -> torch.Tensor:
@@ -194,6 +197,13 @@ def _resample_plane(
     if not _is_identity(along_y):
         slab = along_y @ slab
     return slab
+
+
+def _along_z(operator: torch.Tensor, slab: torch.Tensor) -> torch.Tensor:
+    """Resample the first axis of a slab ``(z, y, x)`` by its matrix."""
+    planes, rows, columns = slab.shape
+    flat = operator @ slab.reshape(planes, -1)
+    return flat.reshape(-1, rows, columns)
 
 
 def _is_identity(operator: torch.Tensor) -> bool:

@@ -144,7 +144,7 @@ def _measure(
         on_progress(0, 1, TRANSLATING)
         was_refused = least_of_all < FASTER * least
         for plain in (best, fastest) if was_refused else (best,):
-            recipe = replace(plain, is_compiled=True)
+            recipe = _translated(plain, plan.device)
             seconds, logits = time(recipe)
             if seconds < FASTER * least and _agrees(logits, reference, output):
                 best, least = recipe, seconds
@@ -174,6 +174,12 @@ def _candidates(device: str, plain: Recipe) -> Iterator[Recipe]:
             recipe = Recipe(precision, channels_last)
             if recipe != plain:
                 yield recipe
+
+
+def _translated(plain: Recipe, device: str) -> Recipe:
+    """Return a recipe compiled; for a processor in the layout of its vectors."""
+    is_last = plain.channels_last or torch.device(device).type == "cpu"
+    return replace(plain, channels_last=is_last, is_compiled=True)
 
 
 def _time(
@@ -219,7 +225,7 @@ def _agrees(
 def _labels(logits: torch.Tensor, output: Output) -> torch.Tensor:
     """Return 0 background, 1 liver, 2 tumour of a window's logits (1, c, z, y, x)."""
     groups = Groups(output)
-    planes = list(groups.reduce(logits[0]).numpy())
+    planes = list(groups.reduce(logits[0].float()).numpy())
     return torch.from_numpy(decide_plane(planes, groups.kept))
 
 

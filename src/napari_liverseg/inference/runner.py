@@ -90,7 +90,10 @@ class Runner:
         return self
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """Return logits, float32, shape (n, channels, z, y, x), on the device.
+        """Return logits, shape (n, channels, z, y, x), on the device.
+
+        Averages are float32; what a network says in one look comes as it is, in
+        whatever precision and layout.
 
         Parameters
         ----------
@@ -106,10 +109,13 @@ class Runner:
                 image = image.contiguous(memory_format=torch.channels_last_3d)
             for call, network in zip(self._calls, self.networks, strict=True):
                 logits = self._run(call, network, image)
+                if self.passes == 1:
+                    return logits
+                logits = logits.float()
                 logits = logits.flip(flips) if flips else logits
                 total = logits if total is None else total + logits
         assert total is not None
-        return total if self.passes == 1 else total / self.passes
+        return total / self.passes
 
     def _run(
         self,
@@ -118,13 +124,13 @@ class Runner:
         image: torch.Tensor,
     ) -> torch.Tensor:
         if self.recipe.precision == "float32":
-            return call(image).float()
+            return call(image)
         kind = getattr(torch, self.recipe.precision)
         with torch.autocast(self._device.type, kind):
-            logits = call(image).float()
+            logits = call(image)
         if kind is torch.float16 and not bool(torch.isfinite(logits).all()):
             # Some value went beyond 65504, and every voxel would pass for background.
-            return cast("torch.Tensor", network(image)).float()
+            return cast("torch.Tensor", network(image))
         return logits
 
     def _compiled(
@@ -132,6 +138,9 @@ class Runner:
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         if not self.recipe.is_compiled:
             return network
+        # Half a second to import, and needed here alone.
+        from torch._inductor import config as inductor_config
+
         on_cuda = self._device.type == "cuda"
         # On CUDA as a graph too: small networks wait for the launch of each kernel.
         mode = "reduce-overhead" if on_cuda else None
@@ -142,7 +151,9 @@ class Runner:
             nonlocal is_broken
             if not is_broken:
                 try:
-                    logits = cast("torch.Tensor", compiled(windows))
+                    # Weights as constants are cast, and put in order, once.
+                    with inductor_config.patch(freezing=not on_cuda):
+                        logits = cast("torch.Tensor", compiled(windows))
                     # A graph writes its next answer over this one.
                     return logits.clone() if on_cuda else logits
                 except RuntimeError as error:

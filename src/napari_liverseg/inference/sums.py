@@ -87,6 +87,7 @@ class Sums:
         self._row_weights: dict[tuple[Corner, ...], torch.Tensor] = {}
         self._is_finished = [False] * shape[0]
         self._place = place
+        self._scratch: torch.Tensor | None = None
         size = (groups.kept.channels, *shape)
         self.logits = groups.clear(_room(size, dtype, place))
 
@@ -96,6 +97,7 @@ class Sums:
             return
         device = memory_of(place)
         self._row_weights.clear()
+        self._scratch = None
         self._weights = self._weights.to(device)
         for row in self._open.values():
             row.sums, row.weights = row.sums.to(device), row.weights.to(device)
@@ -110,15 +112,26 @@ class Sums:
             self._open[row.z] = _OpenRow(sums, self._weights_of(row))
 
     def add(self, row: Row, corners: Sequence[Corner], logits: torch.Tensor) -> None:
-        """Add windows of an open row, float32, shape (n, channels, z, y, x).
+        """Add windows of an open row, shape (n, channels, z, y, x).
 
-        When memory runs out here, nothing was added: only the move takes some.
+        When memory runs out here, nothing was added: only what precedes takes some.
         """
         moved = logits.to(self.logits.device)
         _, py, px = self._patch
         for (y, x), window in zip(corners, moved, strict=True):
             place = self._open[row.z].sums[:, :, y : y + py, x : x + px]
-            place.addcmul_(window, self._weights)
+            place.addcmul_(self._plain(window), self._weights)
+
+    def _plain(self, window: torch.Tensor) -> torch.Tensor:
+        """Return a window in float32, channels first.
+
+        In memory that is kept: to ask for new one each time takes longer than to copy.
+        """
+        if window.dtype == torch.float32 and window.is_contiguous():
+            return window
+        if self._scratch is None:
+            self._scratch = torch.empty(window.shape, device=window.device)
+        return self._scratch.copy_(window)
 
     def finish(self, row: Row) -> list[tuple[int, int]]:
         """Close a row and return the planes ``start, stop`` that are final now."""
@@ -153,7 +166,9 @@ class Sums:
         is_seen = weights > 0
         means = self._groups.reduce(sums / weights.clamp_min(1e-30))
         target = self.logits[:, start:stop]
-        target.copy_(torch.where(is_seen, means.to(target.dtype), target))
+        if not bool(is_seen.all()):
+            means = torch.where(is_seen, means.to(target.dtype), target)
+        target.copy_(means)
         self._is_finished[start:stop] = [True] * (stop - start)
 
     def _weights_of(self, row: Row) -> torch.Tensor:
