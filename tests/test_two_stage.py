@@ -7,13 +7,16 @@ import torch
 from napari_liverseg.cli import main
 from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.core.geometry import Geometry, Reorientation
+from napari_liverseg.core.progress import ignore_progress, never_cancelled
 from napari_liverseg.core.volume import CTVolume
+from napari_liverseg.inference import pipeline
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.doubts import NO_LIVER
 from napari_liverseg.inference.joining import join, join_slices
 from napari_liverseg.inference.native_grid import NativeBelief
 from napari_liverseg.inference.options import Listener, RunOptions
-from napari_liverseg.inference.plan import Plan
+from napari_liverseg.inference.pipeline import run_pipeline
+from napari_liverseg.inference.plan import Plan, make_plan
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.windows import Step
 from napari_liverseg.models.kinds import read_model
@@ -54,6 +57,24 @@ def _write(folder, liver="both", **changes):
 @pytest.fixture(params=["both", "finder"])
 def model(tmp_path, request):
     return read_model(_write(tmp_path / "two", request.param))
+
+
+def test_the_plan_counts_what_the_first_stage_keeps(model, monkeypatch):
+    plans = []
+
+    def watched(*facts):
+        plans.append(make_plan(*facts))
+        return plans[-1]
+
+    monkeypatch.setattr(pipeline, "make_plan", watched)
+    predictor, options = Predictor(model, "cpu"), RunOptions()
+    both = run_pipeline(predictor, _volume(), options, ignore_progress, never_cancelled)
+    first = run_pipeline(
+        predictor.coarse, _volume(), options, ignore_progress, never_cancelled
+    )
+    kept = 3 * first.belief.decision.size
+    assert kept > 0
+    assert both.plan.ram_bytes == plans[1].ram_bytes + 2 * kept
 
 
 def test_two_models_are_joined_on_the_command_line(tmp_path, capsys, monkeypatch):

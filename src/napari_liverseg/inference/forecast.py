@@ -18,6 +18,7 @@ from napari_liverseg.inference.plan import (
     MOST_WINDOWS,
     OVERHEAD,
     SHARE,
+    found_bytes,
     gigabytes,
     make_plan,
 )
@@ -150,7 +151,9 @@ def forecast(model: Model, volume: CTVolume, device: Device, look: Look) -> Fore
         An optional package is not installed.
     """
     stages = [_bound(stage, volume, device, look) for stage in _stages(model, look)]
-    most = max(stage.most_ram for stage in stages)
+    # What one model found is kept, and may be joined with what the next one finds.
+    maps = 2 * (len(stages) - 1) * found_bytes(volume.hu.size)
+    most = max(stage.most_ram for stage in stages) + maps
     loaded = sum(stage.weights for stage in stages) + stages[-1].image
     least = max(stage.least_ram for stage in stages)
     on_cpu = device.kind == "cpu"

@@ -26,7 +26,12 @@ from napari_liverseg.inference.native_grid import (
     to_native_grid,
 )
 from napari_liverseg.inference.options import Listener
-from napari_liverseg.inference.plan import Plan, make_plan, refuse_unless_it_fits
+from napari_liverseg.inference.plan import (
+    MAPS,
+    Plan,
+    make_plan,
+    refuse_unless_it_fits,
+)
 from napari_liverseg.inference.prepare import prepare, prepare_around
 from napari_liverseg.inference.recipe import choose_recipe
 from napari_liverseg.inference.runner import Recipe, Runner
@@ -119,7 +124,7 @@ def run_pipeline(
         sweep = Sweep(image, model.windows, groups, region=view.region, focus=focus)
         mirror = model.windows.mirror_axes if options.mirror else ()
         both = FirstStage(first.belief, stages.liver) if stages and first else None
-        plan = _plan(predictor, sweep, mirror, volume, listener)
+        plan = _plan(predictor, sweep, mirror, volume, first, listener)
         recipe = _recipe(predictor, sweep, plan, options, is_cancelled, on_progress)
         publish = publisher(listener.on_partial, view.prepared, groups, both)
         tally = Tally(on_progress, is_cancelled)
@@ -166,6 +171,7 @@ def _plan(
     sweep: Sweep,
     mirror: tuple[int, ...],
     volume: CTVolume,
+    first: Outcome | None,
     listener: Listener,
 ) -> Plan:
     """Return the plan of a run once it was told; refuse what cannot fit."""
@@ -178,6 +184,10 @@ def _plan(
         Runner(predictor.networks, mirror).passes,
         volume.hu.size,
     )
+    if first is not None:
+        # What was found first is kept, and joined with what is found then.
+        maps = MAPS * first.belief.decision.size * (2 if predictor.stages else 1)
+        plan = replace(plan, ram_bytes=plan.ram_bytes + maps)
     refuse_unless_it_fits(plan)
     if listener.on_plan is not None:
         listener.on_plan(plan.sentence)

@@ -32,6 +32,10 @@ OVERHEAD = 250_000_000
 SHARE = 0.9
 """Of the free memory that a plan may fill."""
 
+MAPS = 3
+"""Bytes that a voxel around the liver takes in the end: two probabilities and the
+decision."""
+
 LIVER_SHARE = 0.4
 """Of a CT that the box of a liver takes, at most, in practice."""
 
@@ -138,8 +142,8 @@ def make_plan(  # noqa: PLR0913 - each is one fact of the run
     size = FLOAT if dtype == torch.float32 else HALF
     sums = kept * size + _row_bytes(model.windows, groups.channels, image)
     weights, window = networks.weights, networks.window
-    # The image, the probability that finds the box, and three bytes a voxel of it.
-    ram = 2 * FLOAT * voxels + 3 * int(LIVER_SHARE * volume_voxels) + OVERHEAD
+    # The image, the probability that finds the box, and what is found in the box.
+    ram = 2 * FLOAT * voxels + found_bytes(volume_voxels) + OVERHEAD
     free_ram = int(psutil.virtual_memory().available)
     if device.kind == "cpu":
         return Plan(
@@ -157,6 +161,11 @@ def make_plan(  # noqa: PLR0913 - each is one fact of the run
         device.name, windows, passes, int(batch), device.name if on_device else "cpu",
         dtype, ram + sums, needed, free_ram, device.free_bytes,
     )  # fmt: skip
+
+
+def found_bytes(volume_voxels: int) -> int:
+    """Return what the maps of a run on a CT take, guessed before the liver is found."""
+    return MAPS * int(LIVER_SHARE * volume_voxels)
 
 
 def refuse_unless_it_fits(plan: Plan) -> None:
