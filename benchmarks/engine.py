@@ -179,10 +179,10 @@ def _modes(setting: Setting) -> tuple[Recipe, ...]:
         window = _sweep(setting).middle_window()
         plan = _plan(setting)
         return (choose_recipe(_predictor(setting), window, plan, lambda: False),)
-    exact = Recipe(channels_last=True)
+    exact = Recipe(channels_last=True, is_compiled=True)
     if not multiplies_bf16("cpu"):
         return (exact,)
-    return Recipe("bfloat16", channels_last=True, is_compiled=True), exact
+    return replace(exact, precision="bfloat16"), exact
 
 
 def first_slice() -> Row:

@@ -61,7 +61,7 @@ def _whole_call(home: Path, setting: Setting) -> Row:
     repeats = setting.repeats(REPEATS)
     phantom = make_phantom(5150, setting.pick(SHAPE, TINY_SHAPE), spacing_mm)
     patch = setting.pick(PATCH, TINY_PATCH)
-    folder = write_model(home, patch, spacing_mm, features, phantom)
+    folder = write_model(home, patch, spacing_mm, features, phantom, setting.device)
     path = home / "ct.nii.gz"
     image = sitk.GetImageFromArray(phantom.volume.hu)
     image.SetSpacing(spacing_mm[::-1])

@@ -38,6 +38,7 @@ def write_model(
     spacing_mm: Triple,
     features: tuple[int, ...] = FEATURES,
     teacher: Phantom | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Write the folder of a PlainConvUNet and return it.
 
@@ -52,6 +53,8 @@ def write_model(
         last time.
     teacher : Phantom or None
         What the network is taught, on the grid of `spacing_mm`; None leaves it random.
+    device : str
+        Where it is taught.
     """
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
@@ -83,7 +86,9 @@ def write_model(
     )  # fmt: skip
     if teacher is not None:
         intensity = plans["foreground_intensity_properties_per_channel"]["0"]
-        _teach(made, teacher, intensity, tuple(max(n // 2, 16) for n in patch))
+        parts = tuple(max(n // 2, 16) for n in patch)
+        _teach(made.to(device), teacher, intensity, parts)
+        made.cpu()
     return nnunet_case.write_folder(home, [made.state_dict()], plans)
 
 
@@ -94,15 +99,16 @@ def _teach(
     patch: tuple[int, ...],
 ) -> None:
     """Train a network on parts of a phantom: on liver, on tumour and anywhere."""
-    hu = torch.from_numpy(phantom.volume.hu.astype(np.float32))
+    device = next(network.parameters()).device
+    hu = torch.from_numpy(phantom.volume.hu.astype(np.float32)).to(device)
     hu = hu.clamp(intensity["percentile_00_5"], intensity["percentile_99_5"])
     image = (hu - intensity["mean"]) / intensity["std"]
-    labels = torch.from_numpy(phantom.truth.labels.astype(np.int64))
+    labels = torch.from_numpy(phantom.truth.labels.astype(np.int64)).to(device)
     centres = [torch.nonzero(labels >= least) for least in (1, 2, 0)]
     optimiser: Any = torch.optim.AdamW(network.parameters())
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, LESSON)
     draw = np.random.default_rng(0)
-    half = multiplies_bf16("cpu")
+    half = multiplies_bf16(str(device))
     for step in range(LESSON):
         among = centres[step % len(centres)]
         centre = among[int(draw.integers(len(among)))].tolist()
@@ -111,7 +117,7 @@ def _teach(
             for c, p, n in zip(centre, patch, labels.shape, strict=True)
         ]
         part = tuple(slice(f, f + p) for f, p in zip(first, patch, strict=True))
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             logits = network(image[part][None, None])[0]
         loss = functional.cross_entropy(logits.float(), labels[part][None])
         optimiser.zero_grad()

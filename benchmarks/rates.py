@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from napari_liverseg.inference.live_memory import network_bytes
 from napari_liverseg.inference.plan import make_plan
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.prepare import prepare
-from napari_liverseg.inference.recipe import choose_recipe
+from napari_liverseg.inference.recipe import choose_recipe, translated
 from napari_liverseg.inference.runner import Runner
 from napari_liverseg.inference.windows import Sweep
 from napari_liverseg.models.contract import Input
@@ -115,7 +115,7 @@ def _rows(name: str, what: str, model: Model, setting: Setting) -> list[Row]:
         sweep.shape, sweep.count, 1, volume.hu.size,
     )  # fmt: skip
     recipe = choose_recipe(predictor, sweep.middle_window(), plan, lambda: False)
-    compiled = replace(recipe, is_compiled=True)
+    compiled = translated(recipe, setting.device)
     ours, graph = (
         Side(f"ours ({r})", Runner(predictor.networks, recipe=r).to(setting.device))
         for r in (recipe, compiled)
