@@ -47,19 +47,15 @@ class LayoutKeepingNorm(torch.nn.InstanceNorm3d):
         is_double = windows.dtype == torch.float64
         if not one_window or is_double or self.track_running_stats:
             return super().forward(windows)
-        on_cpu, is_compiling = (
-            windows.device.type == "cpu",
-            torch.compiler.is_compiling(),
-        )
-        if on_cpu and not is_compiling:
-            return _norm(windows, self.weight, self.bias, self.eps)
+        scale, shift, eps = self.weight, self.bias, self.eps
+        on_cpu = windows.device.type == "cpu"
+        if on_cpu and not torch.compiler.is_compiling():
+            return _norm(windows, scale, shift, eps)
         if on_cpu and _neighbours(windows) > 1:
-            normed: torch.Tensor = _norm_as_it_is(
-                windows, self.weight, self.bias, self.eps
-            )
+            normed: torch.Tensor = _norm_as_it_is(windows, scale, shift, eps)
             return normed
         return functional.batch_norm(
-            windows, None, None, self.weight, self.bias, training=True, eps=self.eps
+            windows, None, None, scale, shift, training=True, eps=eps
         )
 
 

@@ -146,9 +146,10 @@ def make_plan(  # noqa: PLR0913 - each is one fact of the run
     ram = 2 * FLOAT * voxels + found_bytes(volume_voxels) + OVERHEAD
     free_ram = int(psutil.virtual_memory().available)
     if device.kind == "cpu":
+        # Compiled, a network has its weights twice: as they came, and in order.
         return Plan(
             "cpu", windows, passes, 1, "cpu", dtype,
-            ram + sums + weights + window, 0, free_ram, 0,
+            ram + sums + 2 * weights + window, 0, free_ram, 0,
         )  # fmt: skip
     room = int(SHARE * device.free_bytes) - weights - OVERHEAD
     # Where the sums are, the image is too.

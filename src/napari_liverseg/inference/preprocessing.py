@@ -20,6 +20,8 @@ from napari_liverseg.core.progress import never_cancelled, stop_if
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_liverseg.core.box import Box
@@ -37,6 +39,10 @@ HU_RANGE = (-1024.0, 3071.0)
 
 CHUNK_VOXELS = 4_000_000
 """Voxels of the CT that are held as float32 at a time."""
+
+
+BAND = 32
+"""New voxels of an axis that are made in one product."""
 
 
 def normalise(
@@ -193,10 +199,23 @@ def _resample_plane(
 ) -> torch.Tensor:
     """Resample the last two axes of a slab ``(z, y, x)`` by their matrices."""
     if not _is_identity(along_x):
-        slab = slab @ along_x.T
+        parts = [slab[..., at] @ some.T for at, some in _bands(along_x)]
+        slab = torch.cat(parts, dim=-1)
     if not _is_identity(along_y):
-        slab = along_y @ slab
+        parts = [some @ slab[:, at] for at, some in _bands(along_y)]
+        slab = torch.cat(parts, dim=1)
     return slab
+
+
+def _bands(operator: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield some rows of an axis's matrix, and the voxels that have a share in them.
+
+    The matrix is nearly empty: most of a product with all of it would be zeros.
+    """
+    for rows in torch.split(operator, BAND):
+        touched = torch.nonzero(rows.any(dim=0))[:, 0]
+        at = slice(int(touched[0]), int(touched[-1]) + 1)
+        yield at, rows[:, at]
 
 
 def _along_z(operator: torch.Tensor, slab: torch.Tensor) -> torch.Tensor:

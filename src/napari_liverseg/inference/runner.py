@@ -141,7 +141,7 @@ class Runner:
         # Half a second to import, and needed here alone.
         from torch._inductor import config as inductor_config
 
-        on_cuda = self._device.type == "cuda"
+        on_cuda, on_cpu = (self._device.type == kind for kind in ("cuda", "cpu"))
         # On CUDA as a graph too: small networks wait for the launch of each kernel.
         mode = "reduce-overhead" if on_cuda else None
         compiled = torch.compile(network, dynamic=False, mode=mode)
@@ -151,8 +151,8 @@ class Runner:
             nonlocal is_broken
             if not is_broken:
                 try:
-                    # Weights as constants are cast, and put in order, once.
-                    with inductor_config.patch(freezing=not on_cuda):
+                    # A processor casts and orders weights once that are constants.
+                    with inductor_config.patch(freezing=on_cpu):
                         logits = cast("torch.Tensor", compiled(windows))
                     # A graph writes its next answer over this one.
                     return logits.clone() if on_cuda else logits
