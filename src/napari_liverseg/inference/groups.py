@@ -58,10 +58,13 @@ class Groups:
         The odds of tumour are divided by the weight that training gave it.
         """
         kept = self._merged(logits)
-        if self.output.tumour_weight == 1.0:
-            return kept
-        kept = kept.clone()
-        kept[list(self.kept.tumour)] -= math.log(self.output.tumour_weight)
+        is_weighed = self.output.tumour_weight != 1.0
+        return self.take_weight_back(kept.clone() if is_weighed else kept)
+
+    def take_weight_back(self, kept: torch.Tensor) -> torch.Tensor:
+        """Divide the odds of tumour by their weight in training, in place."""
+        if self.output.tumour_weight != 1.0:
+            kept[list(self.kept.tumour)] -= math.log(self.output.tumour_weight)
         return kept
 
     def _merged(self, logits: torch.Tensor) -> torch.Tensor:

@@ -88,6 +88,8 @@ class Sums:
         self._is_finished = [False] * shape[0]
         self._place = place
         self._scratch: torch.Tensor | None = None
+        # Sums that need no change on the way are divided where they are kept.
+        self._is_direct = dtype == torch.float32 and not groups.is_reduced
         size = (groups.kept.channels, *shape)
         self.logits = groups.clear(_room(size, dtype, place))
 
@@ -164,11 +166,12 @@ class Sums:
             sums = sums + row.sums[:, planes]
             weights = weights + row.weights[planes]
         is_seen = weights > 0
-        means = self._groups.reduce(sums / weights.clamp_min(1e-30))
         target = self.logits[:, start:stop]
-        if not bool(is_seen.all()):
-            means = torch.where(is_seen, means.to(target.dtype), target)
-        target.copy_(means)
+        if self._is_direct and bool(is_seen.all()):
+            self._groups.take_weight_back(torch.div(sums, weights, out=target))
+        else:
+            means = self._groups.reduce(sums / weights.clamp_min(1e-30))
+            target.copy_(torch.where(is_seen, means.to(target.dtype), target))
         self._is_finished[start:stop] = [True] * (stop - start)
 
     def _weights_of(self, row: Row) -> torch.Tensor:
