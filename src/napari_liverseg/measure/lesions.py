@@ -74,6 +74,11 @@ def find_components(
     sizes : ndarray of int64, shape (count,)
         Voxels of component 1, 2, ...
     """
-    labels = np.empty(mask.shape, np.int32)
-    ndimage.label(mask, output=labels)
-    return labels, np.bincount(labels.ravel())[1:].astype(np.int64)
+    labels = np.zeros(mask.shape, np.int32)
+    box = bounding_box(mask)
+    if box is None:
+        return labels, np.zeros(0, np.int64)
+    count = ndimage.label(mask[box], output=labels[box])
+    # Those inside alone: most of a box is none of it.
+    sizes = np.bincount(labels[box][mask[box]], minlength=count + 1)
+    return labels, sizes[1:].astype(np.int64)

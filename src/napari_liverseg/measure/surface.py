@@ -121,5 +121,7 @@ def _directed_distances(
 
 
 def _points_mm(mask: NDArray[np.bool_], spacing_mm: Triple) -> NDArray[np.float64]:
-    points: NDArray[np.float64] = np.argwhere(mask) * np.asarray(spacing_mm)
+    # Of a flat mask NumPy finds the voxels several times as fast.
+    voxels = np.unravel_index(np.flatnonzero(mask), mask.shape)
+    points: NDArray[np.float64] = np.stack(voxels, axis=1) * np.asarray(spacing_mm)
     return points
