@@ -15,14 +15,16 @@ import json
 import statistics
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from napari_liverseg.core.geometry import Geometry, Reorientation
+from napari_liverseg.core.probabilities import Look
 from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.decision import decide
+from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
@@ -61,14 +63,18 @@ def main() -> None:
         help="phantoms without tumours, and with tumours beside veins; none without",
     )  # fmt: skip
     parser.add_argument("--drawn", type=int, default=0, metavar="N")
+    parser.add_argument(
+        "--look", choices=get_args(Look), default="liver",
+        help="where the second stage looks, in phantoms",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     predictor = Predictor(find_model(arguments.model), "cpu")
-    thick = arguments.slice_mm
-    rows = [_phantom_row(predictor, seed, thick) for seed in arguments.seeds]
+    thick, look = arguments.slice_mm, arguments.look
+    rows = [_phantom_row(predictor, seed, thick, look=look) for seed in arguments.seeds]
     for kind, lesions in {"healthy": (), "at veins": AT_VEINS}.items():
         rows += [
-            _phantom_row(predictor, seed, thick, kind, lesions)
+            _phantom_row(predictor, seed, thick, kind, lesions, look)
             for seed in arguments.hard
         ]
     for drawn in islice(_drawn_cases(), arguments.drawn):
@@ -86,11 +92,13 @@ def _phantom_row(
     slice_mm: float,
     kind: str = "phantom",
     lesions: Sequence[Lesion] = LESIONS,
+    look: Look = "liver",
 ) -> dict[str, object]:
     shape = (round(FIELD_MM / slice_mm), *PLANE)
     spacing_mm = (slice_mm, PIXEL_MM, PIXEL_MM)
     phantom = make_phantom(seed, shape, spacing_mm, lesions=lesions)
-    found = decide(predictor.predict(phantom.volume))
+    options = RunOptions(look=look)
+    found = decide(predictor.predict(phantom.volume, options=options))
     return _row(f"{kind} {seed}", found, phantom.truth)
 
 

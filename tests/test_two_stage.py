@@ -109,12 +109,18 @@ def _belief(box, liver, tumour, decision):
 
 def test_the_liver_is_the_mean_of_both_and_holds_the_tumour():
     box = (slice(2, 4), slice(0, 3), slice(5, 6))
-    for first, second, inside in ((255, 0, 0), (255, 1, 1), (10, 246, 1), (9, 246, 0)):
+    # Where the finder sees no liver at all there is no tumour either.
+    for first, second, label in (
+        (0, 255, 0), (1, 255, 2), (50, 192, 0), (51, 192, 1), (255, 64, 0),
+        (255, 65, 2),
+    ):  # fmt: skip
         found = join(_belief(box, first, 0, 1), _belief(box, second, 255, 2), "both")
-        assert found.liver.max() == (first + second) // 2
-        assert found.tumour.max() == min(170, (first + second) // 2)
-        np.testing.assert_array_equal(found.decision, 2 * inside)
-    for first, second, label in ((0, 192, 2), (0, 191, 1), (255, 64, 1), (255, 65, 2)):
+        closer, equal = (first + 2 * second) // 3, (first + second) // 2
+        expected = closer if first >= 51 else min(equal, closer)
+        assert found.liver.max() == expected
+        assert found.tumour.max() == min(204, equal, closer)
+        np.testing.assert_array_equal(found.decision, label)
+    for first, second, label in ((0, 160, 2), (0, 159, 1), (255, 96, 1), (255, 97, 2)):
         found = join(_belief(box, 255, first, 1), _belief(box, 255, second, 1), "both")
         np.testing.assert_array_equal(found.decision, label)
 
@@ -131,14 +137,16 @@ def test_the_finders_liver_takes_the_tumours_of_the_second():
 
 def test_beliefs_in_boxes_that_differ_are_laid_where_they_belong():
     one = _belief((slice(0, 4), slice(2, 5), slice(1, 3)), 240, 0, 1)
-    other = _belief((slice(2, 6), slice(3, 9), slice(0, 2)), 100, 0, 0)
+    other = _belief((slice(2, 6), slice(3, 9), slice(0, 2)), 150, 0, 0)
     found = join(one, other, "both")
     assert found.box == (slice(0, 6), slice(2, 9), slice(0, 3))
     expected = np.zeros((6, 9, 3), int)
-    expected[0:4, 2:5, 1:3] += 240
-    expected[2:6, 3:9, 0:2] += 100
-    np.testing.assert_array_equal(found.liver, expected[:, 2:] // 2)
-    np.testing.assert_array_equal(found.decision, expected[:, 2:] // 2 > 127)
+    expected[2:6, 3:9, 0:2] = 150 // 2
+    expected[0:4, 2:5, 1:3] = 240 // 3
+    expected[2:4, 3:5, 1:2] = (240 + 2 * 150) // 3
+    np.testing.assert_array_equal(found.liver, expected[:, 2:])
+    np.testing.assert_array_equal(found.decision, expected[:, 2:] > 127)
+    assert set(np.unique(found.decision)) == {0, 1}
     part = join_slices(one, other, "both")
     assert part.box == (slice(2, 6), slice(2, 9), slice(0, 3))
     np.testing.assert_array_equal(part.liver, found.liver[2:])

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from napari_liverseg.core.box import Box
     from napari_liverseg.models.two_stage import LiverFrom
 
-DETAIL_COUNTS = 2
-"""How often the second model's probability of tumour counts beside the finder's: it
-sees small lesions, the finder sees what surrounds them."""
+LIVER_COUNTS, TUMOUR_COUNTS = 2, 4
+"""How often the second model's probabilities count beside the finder's: it sees
+outlines and small lesions, the finder sees what surrounds them."""
+
+HINT = FULL // 5
+"""The finder's probability of liver below which both count the same: the second moves
+outlines, but a spleen that looks like liver to it is none."""
 
 HALF = FULL // 2 + 1
 """The lowest uint8 probability above one half; a tie is background."""
@@ -43,9 +47,12 @@ def join(finder: NativeBelief, detail: NativeBelief, liver: LiverFrom) -> Native
     detail : NativeBelief
         Of the liver's surroundings.
     liver : {'both', 'finder'}
-        ``both``: the liver is the mean of both probabilities; so is tumour within
-        it, where the second counts `DETAIL_COUNTS` times. ``finder``: the liver is
-        the finder's, with the tumours that the second decides.
+        ``both``: both are means, in which the second counts `LIVER_COUNTS` and
+        `TUMOUR_COUNTS` times. Where the finder has no `HINT` of liver the mean is
+        one of equals at most, and so is tumour anywhere: what it sees no liver in
+        is none.
+        ``finder``: the liver is the finder's, with the tumours that the second
+        decides.
     """
     box = _around(finder.box, detail.box)
     return _join(finder, detail, liver, box)
@@ -64,8 +71,10 @@ def _join(
 ) -> NativeBelief:
     first, second = _in(finder, box), _in(detail, box)
     if liver == "both":
-        mean = _mean(first.liver, second.liver, 1)
-        tumour = np.minimum(_mean(first.tumour, second.tumour, DETAIL_COUNTS), mean)
+        closer = _mean(first.liver, second.liver, LIVER_COUNTS)
+        most = np.minimum(_mean(first.liver, second.liver, 1), closer)
+        mean = np.where(first.liver >= HINT, closer, most)
+        tumour = np.minimum(_mean(first.tumour, second.tumour, TUMOUR_COUNTS), most)
         inside, is_tumour = mean >= HALF, tumour >= HALF
     else:
         mean, tumour = np.maximum(first.liver, second.tumour), second.tumour
