@@ -23,6 +23,7 @@ from napari_liverseg.core.errors import DeviceError, ModelError
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.open import open_ct
+from napari_liverseg.models import two_stage
 from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.store import find_model
@@ -216,6 +217,16 @@ def test_a_gate_that_opens_otherwise_is_another_model():
     networks = [GatedSpec(**gate, cut_off=cut_off) for cut_off in (0.4, 0.5)]
     specs = [tiny_spec(patch=(1, 32, 32), network=n, sha256="0" * 64) for n in networks]
     assert digest_of(specs[0]) != digest_of(specs[1])
+
+
+@pytest.mark.parametrize(("liver", "counts"), [("both", True), ("finder", False)])
+def test_stages_that_are_joined_otherwise_are_another_model(
+    tmp_path, monkeypatch, liver, counts
+):
+    model = replace(_beside(tmp_path), liver=liver)
+    before = digest_of(model)
+    monkeypatch.setattr(two_stage, "TUMOUR_COUNTS", 2)
+    assert (digest_of(model) != before) == counts
 
 
 def test_code_is_not_sent(tmp_path):

@@ -133,10 +133,8 @@ def test_it_is_measured_with_as_many_windows_as_the_run_takes_at_once(predictor)
     model, volume = predictor.model, _volume()
     image = prepare(volume, model.input).image
     window = Sweep(image, model.windows, Groups(model.output)).middle_window()
-    held, device = (
-        network_bytes(model, lambda: predictor.networks),
-        predictor.fresh_device(),
-    )
+    held = network_bytes(model, lambda: predictor.networks)
+    device = predictor.fresh_device()
     plan = make_plan(model, held, device, SHAPE, 8, 1, volume.hu.size)
     seen = []
     predictor.networks[0].register_forward_hook(
@@ -222,14 +220,13 @@ def test_the_fastest_way_has_a_second_chance_once_translated(predictor, monkeypa
     model, volume = predictor.model, _volume()
     image = prepare(volume, model.input).image
     window = Sweep(image, model.windows, Groups(model.output)).middle_window()
-    held, device = (
-        network_bytes(model, lambda: predictor.networks),
-        predictor.fresh_device(),
-    )
+    held = network_bytes(model, lambda: predictor.networks)
+    device = predictor.fresh_device()
     plan = make_plan(model, held, device, SHAPE, 10**6, 1, volume.hu.size)
     right = predictor.networks[0](window)
     wrong = right.flip(1)
-    half, compiled = "bfloat16", Recipe("bfloat16", True, True)
+    half = "bfloat16"
+    compiled = Recipe(half, channels_last=True, is_compiled=True)
     timed = {
         Recipe(): (1.0, right),
         Recipe(channels_last=True): (0.95, right),

@@ -242,14 +242,16 @@ def card_of(model: Model) -> ModelCard:
 def digest_of(model: Model) -> str:
     """Return a hash of all that decides what a model says of a CT.
 
-    Weights alone do not: the same ones give other masks at another HU window.
+    Weights alone do not: the same ones give other masks at another HU window, or where
+    two stages are joined otherwise.
     Names and dates do not at all: a copy's may be others.
     """
     stages = [
         (s.sha256, s.layers, s.input, s.windows, s.output, s.post_processing)
         for s in stages_of(model)
     ]
-    parts = (model.sha256, model.post_processing, *stages)
+    joining = model.joining if isinstance(model, TwoStage) else ()
+    parts = (model.sha256, model.post_processing, *stages, *joining)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -10,20 +10,13 @@ import numpy as np
 from napari_liverseg.core.probabilities import FULL
 from napari_liverseg.core.segmentation import BACKGROUND, TUMOUR
 from napari_liverseg.inference.native_grid import NativeBelief
+from napari_liverseg.models.two_stage import HINT, LIVER_COUNTS, TUMOUR_COUNTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_liverseg.core.box import Box
     from napari_liverseg.models.two_stage import LiverFrom
-
-LIVER_COUNTS, TUMOUR_COUNTS = 2, 4
-"""How often the second model's probabilities count beside the finder's: it sees
-outlines and small lesions, the finder sees what surrounds them."""
-
-HINT = FULL // 5
-"""The finder's probability of liver below which both count the same: the second moves
-outlines, but a spleen that looks like liver to it is none."""
 
 HALF = FULL // 2 + 1
 """The lowest uint8 probability above one half; a tie is background."""
@@ -73,7 +66,7 @@ def _join(
     if liver == "both":
         closer = _mean(first.liver, second.liver, LIVER_COUNTS)
         most = np.minimum(_mean(first.liver, second.liver, 1), closer)
-        mean = np.where(first.liver >= HINT, closer, most)
+        mean = np.where(first.liver >= round(HINT * FULL), closer, most)
         tumour = np.minimum(_mean(first.tumour, second.tumour, TUMOUR_COUNTS), most)
         inside, is_tumour = mean >= HALF, tumour >= HALF
     else:

@@ -46,8 +46,8 @@ AGREEING = 0.999
 """Share of a window's foreground, and of its voxels, that must keep its label."""
 
 COMPILE_PAYS_S = 120.0
-"""Translating a network takes ten to twenty seconds here, and spares a quarter of the
-time: only a long run earns that back."""
+"""Translating a network takes some twenty seconds on two cores, and spares about a
+quarter of the run: only a long one earns that back."""
 
 
 TRYING = "Finding the fastest way to compute this model here, once"

@@ -151,7 +151,7 @@ class Runner:
             nonlocal is_broken
             if not is_broken:
                 try:
-                    # A processor casts and orders weights once that are constants.
+                    # Weights as constants: cast, and put in order for oneDNN, once.
                     with inductor_config.patch(freezing=on_cpu):
                         logits = cast("torch.Tensor", compiled(windows))
                     # A graph writes its next answer over this one.

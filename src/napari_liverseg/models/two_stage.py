@@ -27,6 +27,15 @@ FINDER, DETAIL = "finder", "detail"
 
 LiverFrom = Literal["both", "finder"]
 
+LIVER_COUNTS, TUMOUR_COUNTS = 2, 4
+"""How often the second model's probabilities count beside the finder's, where both say
+what is liver: it sees outlines and small lesions, the finder sees what surrounds them.
+"""
+
+HINT = 0.2
+"""The finder's probability of liver below which both count the same: the second moves
+outlines, but a spleen that looks like liver to it is none."""
+
 _PART = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
 
@@ -91,6 +100,11 @@ class TwoStage:
         seen = f"{self.finder.input} {self.liver}"  # weights alone do not decide
         both = f"{self.finder.sha256} {self.detail.sha256} {seen}"
         return hashlib.sha256(both.encode()).hexdigest()
+
+    @property
+    def joining(self) -> tuple[float, ...]:
+        """What decides how both are joined, beside `liver`."""
+        return (LIVER_COUNTS, TUMOUR_COUNTS, HINT) if self.liver == "both" else ()
 
     @property
     def card(self) -> str:
