@@ -18,6 +18,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import nnunet_case
 from napari_liverseg.inference.precision import multiplies_bf16
+from napari_liverseg.training.two_planes import mend_two_planes
 
 if TYPE_CHECKING:
     from napari_liverseg.core.geometry import Triple
@@ -109,6 +110,7 @@ def _teach(
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, LESSON)
     draw = np.random.default_rng(0)
     half = multiplies_bf16(str(device))
+    mend_two_planes(network)
     for step in range(LESSON):
         among = centres[step % len(centres)]
         centre = among[int(draw.integers(len(among)))].tolist()

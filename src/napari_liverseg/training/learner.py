@@ -14,6 +14,7 @@ from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.preprocessing import normalise
 from napari_liverseg.models.network import build_network
 from napari_liverseg.training.objective import make_loss
+from napari_liverseg.training.two_planes import mend_two_planes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,7 @@ class Learner(LightningModule):
             self.average = copy.deepcopy(self.network).requires_grad_(
                 requires_grad=False
             )
+        mend_two_planes(self.network)
         self.loss = make_loss(recipe, spec.network)
         self.share = 0.0
         """How much of the training is over, for the schedule."""
