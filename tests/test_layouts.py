@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from torch.nn import Conv3d, InstanceNorm3d
+from torch.nn import Conv3d, ConvTranspose3d, InstanceNorm3d
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_liverseg.inference.layouts import (
@@ -180,6 +180,55 @@ def test_a_convolution_by_onednn_is_the_same(channels, options, is_direct, layou
         assert plain(windows).dtype == torch.bfloat16
     swap_layers([plain], ours=False)
     assert torch.equal(plain(windows), expected)
+
+
+DOUBLES = {"stride": 2, "padding": 1, "output_padding": 1}
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    ("channels", "options", "is_wide"),
+    [
+        ((6, 3), DOUBLES, True),
+        ((5, 4), {**DOUBLES, "bias": False}, True),
+        ((6, 1), DOUBLES, True),
+        ((6, 5), DOUBLES, False),
+        ((6, 4), {**DOUBLES, "groups": 2}, False),
+        ((6, 3), {**DOUBLES, "output_padding": 0}, False),
+        ((6, 3), {**DOUBLES, "dilation": 2}, False),
+        ((6, 3), {"stride": 1, "padding": 1}, False),
+    ],
+)
+def test_a_window_that_is_doubled_to_few_channels_is_the_same(
+    channels, options, is_wide, batch
+):
+    torch.manual_seed(4)
+    plain = ConvTranspose3d(*channels, 3, **options).requires_grad_(requires_grad=False)
+    windows = _windows(batch, channels[0], 5, 6, 7)
+    expected = plain(windows)
+    swap_layers([plain])
+    with _Calls() as calls:
+        found = plain(windows.contiguous(memory_format=LAST))
+    is_rewritten = any("einsum" in name or "bmm" in name for name in calls.names)
+    assert is_rewritten == is_wide
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    if is_wide:
+        assert found.is_contiguous(memory_format=LAST)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = plain(windows.contiguous(memory_format=LAST))
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), expected, rtol=2e-2, atol=5e-2)
+    assert torch.equal(plain(windows), expected), "channels first is left to PyTorch"
+    swap_layers([plain], ours=False)
+    assert type(plain) is ConvTranspose3d
+
+
+def test_a_size_that_is_asked_for_is_left_to_pytorch():
+    plain = ConvTranspose3d(4, 3, 3, **DOUBLES).requires_grad_(requires_grad=False)
+    windows = _windows(1, 4, 5, 6, 7).contiguous(memory_format=LAST)
+    expected = plain(windows, output_size=[9, 11, 13])
+    swap_layers([plain])
+    assert torch.equal(plain(windows, output_size=[9, 11, 13]), expected)
 
 
 @pytest.mark.parametrize("said", [None, "0"])

@@ -3,7 +3,9 @@
 PyTorch's instance norm copies it to channels-first, and the convolution behind it
 copies it back. Of a single window the instance is the batch, and batch norm keeps the
 layout. PyTorch's convolution leaves oneDNN aside where a single window has few numbers,
-as in the first and the deep layers of a U-Net, and takes twice as long or more.
+as in the first and the deep layers of a U-Net, and takes twice as long or more. And a
+transposed convolution to few channels, the last of a U-Net, fills a small part of what
+a processor multiplies at a time; as one to eight times as many, it fills more.
 
 All this is for inference: no gradient flows through these layers.
 """
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 FEW_CHANNELS, SIDE_BY_SIDE = 8, 16
 """Of fewer channels, up to so many neighbours along x are taken as one voxel of more
 channels: a processor computes with many at a time."""
+
+FEWEST_CHANNELS = 4
+"""A transposed convolution to more fills a processor as it is."""
 
 CHUNK = 2**18
 """Numbers that are looked at together: they stay in a processor's cache."""
@@ -67,7 +72,8 @@ class DirectConvolution(torch.nn.Conv3d):
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Return windows, shape (n, channels, z, y, x), convolved."""
-        if not self._is_direct(windows):
+        is_plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        if not is_plain or not _is_direct(windows, self.weight):
             return super().forward(windows)
         convolved: torch.Tensor = torch.ops.aten.mkldnn_convolution(
             windows, self.weight, self.bias, self.padding, self.stride, self.dilation,
@@ -75,22 +81,43 @@ class DirectConvolution(torch.nn.Conv3d):
         )  # fmt: skip
         return convolved
 
-    def _is_direct(self, windows: torch.Tensor) -> bool:
-        return (
-            windows.device.type == "cpu"
-            and windows.ndim == 5
-            and windows.dtype == self.weight.dtype == torch.float32
-            and self.padding_mode == "zeros"
-            and not isinstance(self.padding, str)
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-            and HAS_ONEDNN
-        )
+
+class WideUpsampling(torch.nn.ConvTranspose3d):
+    """`ConvTranspose3d` that doubles the sides of a channels-last window.
+
+    To few channels: each voxel becomes eight by one convolution to eight times as
+    many, which are then put beside each other. Products and sums are its parent's,
+    in another order; for anything else it is its parent.
+    """
+
+    def forward(
+        self, windows: torch.Tensor, output_size: list[int] | None = None
+    ) -> torch.Tensor:
+        """Return windows, shape (n, channels, 2 * z, 2 * y, 2 * x)."""
+        is_wide = self.out_channels <= FEWEST_CHANNELS and self._doubles()
+        on_cpu = windows.device.type == "cpu"
+        if output_size or not is_wide or not on_cpu or not _is_last(windows):
+            return super().forward(windows, output_size)
+        bias = None if self.bias is None else self.bias.repeat(8)
+        given, one = (windows, _of_each_voxel(self.weight), bias), (1, 1, 1)
+        if _is_direct(windows, self.weight):
+            eight = torch.ops.aten.mkldnn_convolution(*given, one, one, one, 1)
+        else:
+            eight = functional.conv3d(*given, padding=one)
+        return _beside_each_other(eight[:, :, 1:, 1:, 1:], self.out_channels)
+
+    def _doubles(self) -> bool:
+        """Whether voxel i reaches voxels 2 i - 1 to 2 i + 1, and two come of each."""
+        sides = self.kernel_size, self.stride, self.padding, self.output_padding
+        ways = self.dilation, (self.groups,) * 3, self.padding_mode
+        wanted = (3,) * 3, (2,) * 3, (1,) * 3, (1,) * 3
+        return sides == wanted and ways == ((1,) * 3, (1,) * 3, "zeros")
 
 
 INSTEAD = {
     torch.nn.InstanceNorm3d: LayoutKeepingNorm,
     torch.nn.Conv3d: DirectConvolution,
+    torch.nn.ConvTranspose3d: WideUpsampling,
 }
 
 
@@ -100,6 +127,45 @@ def swap_layers(networks: Iterable[torch.nn.Module], *, ours: bool = True) -> No
     for network in networks:
         for module in network.modules():
             module.__class__ = swaps.get(type(module), type(module))
+
+
+def _is_direct(windows: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether oneDNN is to be asked: float32 on a processor, as it comes."""
+    return (
+        windows.device.type == "cpu"
+        and windows.ndim == 5
+        and windows.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and HAS_ONEDNN
+    )
+
+
+def _of_each_voxel(weight: torch.Tensor) -> torch.Tensor:
+    """Return the convolution that makes eight voxels of each, (8 * new, old, 2, 2, 2).
+
+    Along an axis the first of two is made of the voxel itself, the second of it and
+    of the next one.
+
+    Parameters
+    ----------
+    weight : Tensor, shape (old channels, new channels, 3, 3, 3)
+        Of the transposed convolution.
+    """
+    share = weight.new_zeros(2, 2, 3)
+    share[0, 0, 1] = share[1, 0, 2] = share[1, 1, 0] = 1.0
+    spread = torch.einsum("ionml,zan,ybm,xcl->zyxoiabc", weight, share, share, share)
+    return spread.flatten(0, 3).contiguous(memory_format=torch.channels_last_3d)
+
+
+def _beside_each_other(eight: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return a channels-last window of twice the sides."""
+    n, _, z, y, x = eight.shape
+    rows = eight.permute(0, 2, 3, 4, 1).reshape(n, z, y, x, 2, 2, 2, channels)
+    whole = rows.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(
+        n, 2 * z, 2 * y, 2 * x, channels
+    )
+    return whole.permute(0, 4, 1, 2, 3)
 
 
 def _is_last(tensor: torch.Tensor) -> bool:
