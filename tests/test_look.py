@@ -21,9 +21,10 @@ from napari_liverseg.inference.look import (
 )
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.pipeline import CUT_LIVER, NO_COARSE_LIVER
+from napari_liverseg.inference.placement import filled
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.prepare import prepare, prepare_around
-from napari_liverseg.models.contract import Input, Normalisation
+from napari_liverseg.models.contract import Input, Normalisation, Windows
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.spec import read_spec
 from tiny_model import write_threshold_model, write_two_stage
@@ -31,6 +32,7 @@ from tiny_model import write_threshold_model, write_two_stage
 SHAPE, SPACING = (60, 70, 80), (3.0, 3.0, 3.0)
 LIVER = (slice(28, 47), slice(20, 40), slice(12, 44))
 TUMOUR = (slice(34, 39), slice(25, 31), slice(20, 27))
+FEW = Windows((4, 4, 4))
 
 
 def _volume(with_liver=True):
@@ -198,12 +200,14 @@ def test_a_part_is_prepared_as_it_would_be_cut_from_the_whole(
         (2.0, 4.0, 3.0), Normalisation(statistics=statistics), orientation, (2, 0, 1),
         resampling=resampling, crop="none",
     )  # fmt: skip
-    volume, least = _volume(), (16, 8, 8)
+    volume, windows = _volume(), Windows((16, 8, 8), 0.25)
     z, y, x = widen(LIVER, SPACING, SHAPE)
     box = (slice(z.start, min(z.stop + beyond, SHAPE[0])), y, x)
-    part = prepare_around(volume, wanted, box, least)
+    part = prepare_around(volume, wanted, box, windows)
     whole = prepare(volume, wanted)
     inside = box_on_image(box, whole.frame)
+    sides = (side.stop - side.start for side in inside)
+    least = [filled(n, p, windows) for n, p in zip(sides, windows.patch, strict=True)]
     expected = whole.cut(at_least(inside, least, whole.image.shape))
     assert part.frame == expected.frame
     assert part.image.numel() < 0.8 * whole.image.numel()
@@ -218,9 +222,9 @@ def test_a_model_of_bodies_is_not_shown_a_table(orientation, knows_body):
     volume.hu[:, 66:70] = 300  # below the patient, with air between
     body = prepare(volume, wanted).frame.covered
     assert body[1].stop <= 66
-    least = (60, 70, 80)  # a window that would reach all of it
+    windows = Windows((60, 70, 80))  # one would reach all of it
     known = body if knows_body else None
-    part = prepare_around(volume, wanted, LIVER, least, known)
+    part = prepare_around(volume, wanted, LIVER, windows, known)
     assert part.image.max() < 250
     expected = prepare(volume, wanted).frame.grid_box
     for found, wished in zip(part.frame.grid_box, expected, strict=True):
@@ -232,7 +236,7 @@ def test_a_model_of_bodies_is_not_shown_a_table(orientation, knows_body):
 def test_preparing_a_part_stops_when_asked(resampling):
     wanted = Input((2.0, 4.0, 3.0), Normalisation(), resampling=resampling, crop="none")
     with pytest.raises(CancelledError):
-        prepare_around(_volume(), wanted, LIVER, (4, 4, 4), is_cancelled=lambda: True)
+        prepare_around(_volume(), wanted, LIVER, FEW, is_cancelled=lambda: True)
 
 
 def test_what_a_models_own_crop_leaves_out_is_not_prepared():
@@ -242,7 +246,7 @@ def test_what_a_models_own_crop_leaves_out_is_not_prepared():
     volume = _volume()
     volume.hu[:4] = 0
     corner = (slice(0, 1), slice(0, 2), slice(0, 2))
-    assert prepare_around(volume, wanted, corner, (4, 4, 4)) is None
+    assert prepare_around(volume, wanted, corner, FEW) is None
 
 
 def test_a_box_grows_to_a_window_inside_of_the_image():

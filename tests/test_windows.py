@@ -11,7 +11,12 @@ from monai.inferers import sliding_window_inference
 from napari_liverseg.core.errors import CancelledError
 from napari_liverseg.inference.blending import window_weights
 from napari_liverseg.inference.groups import SURE, Groups
-from napari_liverseg.inference.placement import axis_starts, centre_out, lay_out
+from napari_liverseg.inference.placement import (
+    axis_starts,
+    centre_out,
+    filled,
+    lay_out,
+)
 from napari_liverseg.inference.runner import Recipe, Runner
 from napari_liverseg.inference.sums import DISK, Sums
 from napari_liverseg.inference.windows import Step, Sweep, Tally, slide
@@ -77,6 +82,20 @@ def test_small_and_odd_volumes_equal_monais(network, shape):
 def test_nnunets_windows_are_spread_evenly(size, window, expected):
     windows = Windows((window,) * 3, 0.5, placement="nnunet")
     assert axis_starts(size, window, windows) == expected
+
+
+@pytest.mark.parametrize("placement", ["monai", "nnunet"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.7])
+@pytest.mark.parametrize("size", [9, 40, 41, 77, 100, 133])
+def test_an_axis_is_filled_when_one_more_voxel_needs_another_window(
+    placement, overlap, size
+):
+    windows = Windows((40,) * 3, overlap, placement=placement)
+    most = filled(size, 40, windows)
+    assert most >= size
+    count = len(axis_starts(size, 40, windows))
+    assert len(axis_starts(most, 40, windows)) == count
+    assert len(axis_starts(most + 1, 40, windows)) == count + 1
 
 
 def test_nnunets_weights_peak_in_the_middle_and_never_vanish():

@@ -267,8 +267,8 @@ def _around_liver(
     box = _liver_box(first.belief, volume, least_ml)
     if box is None:
         return None
-    wanted, patch = predictor.model.input, predictor.model.windows.patch
-    part = prepare_around(volume, wanted, box, patch, first.body, is_cancelled)
+    wanted, windows = predictor.model.input, predictor.model.windows
+    part = prepare_around(volume, wanted, box, windows, first.body, is_cancelled)
     return None if part is None else _View(part, "liver", box=box)
 
 

@@ -87,6 +87,15 @@ def axis_starts(size: int, window: int, windows: Windows) -> tuple[int, ...]:
     return tuple(min(i * step, size - window) for i in range(count))
 
 
+def filled(size: int, window: int, windows: Windows) -> int:
+    """Return the most voxels along one axis that no further window would see."""
+    count = len(axis_starts(size, window, windows))
+    step = window * (1 - windows.overlap)
+    if windows.placement == "monai":
+        step = max(int(step), 1)
+    return window + int((count - 1) * step)
+
+
 def count_windows(rows: tuple[Row, ...]) -> int:
     """Return how many windows rows hold."""
     return sum(len(row.corners) for row in rows)

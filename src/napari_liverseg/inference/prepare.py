@@ -19,6 +19,7 @@ from napari_liverseg.inference.nnunet_resampling import (
     separate_axis,
 )
 from napari_liverseg.inference.normalisation import normalise_as
+from napari_liverseg.inference.placement import filled
 from napari_liverseg.inference.preprocessing import (
     model_shape,
     to_model_grid,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.inference.frame import Turn, Way
-    from napari_liverseg.models.contract import Input, Shape
+    from napari_liverseg.models.contract import Input, Shape, Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def prepare_around(
     volume: CTVolume,
     wanted: Input,
     box: Box,
-    least: Shape,
+    windows: Windows,
     body: Box | None = None,
     is_cancelled: IsCancelled = never_cancelled,
 ) -> Prepared | None:
@@ -102,9 +103,9 @@ def prepare_around(
     wanted : Input
     box : tuple of slice
         Of the CT.
-    least : tuple of int
-        Voxels of the image at least, along the network's axes, as far as the CT
-        reaches, or the body for a model that is shown the body alone.
+    windows : Windows
+        The part is widened until they fill it, as far as the CT reaches, or the body
+        for a model that is shown the body alone.
     body : tuple of slice or None
         Box of the CT around the body, where it is known.
     is_cancelled : callable
@@ -117,7 +118,7 @@ def prepare_around(
     """
     if _needs_all(wanted, body):
         whole = prepare(volume, wanted, is_cancelled)
-        inside = _inside(box, whole.frame, least)
+        inside = _inside(box, whole.frame, windows)
         return None if inside is None else whole.cut(inside)
     turn = turn_to(wanted, volume)
     hu = turn.to_network(volume.hu)
@@ -127,7 +128,7 @@ def prepare_around(
     frame = _whole_grid(turn, _whole(volume.hu.shape), shape, spacing, wanted)
     if wanted.crop == "body" and body is not None:
         frame = frame.cut(box_on_image(body, frame) or _whole(shape))
-    inside = _inside(box, frame, least)
+    inside = _inside(box, frame, windows)
     if inside is None:
         return None
     frame = frame.cut(inside)
@@ -142,10 +143,16 @@ def _needs_all(wanted: Input, body: Box | None) -> bool:
     return crops or is_measured or wanted.resampling == "nnunet"
 
 
-def _inside(box: Box, frame: Frame, least: Shape) -> Box | None:
-    """Return where a box of the CT lies in an image, no smaller than `least`."""
+def _inside(box: Box, frame: Frame, windows: Windows) -> Box | None:
+    """Return where a box of the CT lies in an image, with what its windows see."""
     found = box_on_image(box, frame)
-    return None if found is None else at_least(found, least, frame.image_shape)
+    if found is None:
+        return None
+    z, y, x = (
+        filled(side.stop - side.start, window, windows)
+        for side, window in zip(found, windows.patch, strict=True)
+    )
+    return at_least(found, (z, y, x), frame.image_shape)
 
 
 def _whole_grid(
