@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from napari_liverseg.core.heap import kept_memory
 from napari_liverseg.models.network import build_network
 from napari_liverseg.synthesis.sample import PatchGrid
 from napari_liverseg.training.checkpoint_file import WholeCheckpoints, step_of
@@ -115,7 +116,8 @@ def fit_fold(
         if recipe.drawn is not None and place.workers is None:
             workers = even_workers(workers)
         loader = make_loader(patches, numbers, workers, torch.cuda.is_available)
-        trainer.fit(learner, loader, ckpt_path=checkpoint, weights_only=True)
+        with kept_memory():
+            trainer.fit(learner, loader, ckpt_path=checkpoint, weights_only=True)
     network = build_network(spec.network)
     network.load_state_dict(watch.best or learner.best_guess.cpu().state_dict())
     return Fitted(
