@@ -193,6 +193,13 @@ def test_unknown_model_and_output_in_the_way(ct, tmp_path, capsys):
     assert out.read_text() == "a file"
 
 
+def test_an_output_named_like_an_image_is_refused(ct, model, tmp_path, capsys):
+    out = tmp_path / "mask.nii.gz"
+    assert main(["segment", str(ct), "-o", str(out), "--model", str(model)]) == 1
+    assert "such as 'mask'" in refused(capsys)
+    assert not out.exists()
+
+
 def _heed_ctrl_c():
     """Undo what a shell does to jobs in its background: they ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -25,9 +25,10 @@ from napari_liverseg.cli.options import (
 )
 from napari_liverseg.cli.progress import progress_bar
 from napari_liverseg.cli.text import printable
-from napari_liverseg.core.errors import CancelledError
+from napari_liverseg.core.errors import CancelledError, ExportError
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.options import Listener, RunOptions
+from napari_liverseg.io.formats import is_image_file, stem
 
 if TYPE_CHECKING:
     from napari_liverseg.core.problem import Decision
@@ -108,6 +109,7 @@ def run(job: Job) -> str:
     from napari_liverseg.models.store import default_model, find_model
 
     started = time.perf_counter()
+    _refuse_file_name(job.output)
     with all_or_none(job.output, FILES, overwrite=job.overwrite) as unfinished:
         model = find_model(job.model) if job.model else default_model()
         volume = open_chosen(job.path, job.series, job.decisions)
@@ -131,6 +133,14 @@ def run(job: Job) -> str:
         typer.echo(printable(note), err=True)
     files = " and ".join(str(job.output / name) for name in FILES)
     return f"{say_result(report)}\nWrote {files}."
+
+
+def _refuse_file_name(output: Path) -> None:
+    """Refuse a folder that would be taken for an image."""
+    if is_image_file(output) and not output.is_dir():
+        found = f"'{output.name}' names a file; {' and '.join(FILES)} need a folder."
+        step = f"Name a folder with -o, such as '{stem(output)}'."
+        raise ExportError(found, step)
 
 
 def _say_plan(plan: str) -> None:
