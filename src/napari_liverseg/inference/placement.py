@@ -88,7 +88,7 @@ def axis_starts(size: int, window: int, windows: Windows) -> tuple[int, ...]:
 
 
 def filled(size: int, window: int, windows: Windows) -> int:
-    """Return the most voxels along one axis that no further window would see."""
+    """Return the most voxels along an axis for which no further window is needed."""
     count = len(axis_starts(size, window, windows))
     step = window * (1 - windows.overlap)
     if windows.placement == "monai":

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from napari_liverseg.core.heap import kept_memory
 from napari_liverseg.core.probabilities import Probabilities, RunRecord
 from napari_liverseg.core.progress import (
     ignore_progress,
@@ -107,15 +106,14 @@ class Predictor:
         started = time.perf_counter()
         options = options or RunOptions()
         on_progress(0, 1, "Resampling the CT for the model")
-        with kept_memory():
-            found = run_pipeline(
-                self,
-                volume,
-                options,
-                never_back(on_progress),
-                is_cancelled,
-                listener or Listener(),
-            )
+        found = run_pipeline(
+            self,
+            volume,
+            options,
+            never_back(on_progress),
+            is_cancelled,
+            listener or Listener(),
+        )
         belief = found.belief
         record = RunRecord(
             model=self.model.name,

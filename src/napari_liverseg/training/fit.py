@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from napari_liverseg.core.heap import kept_memory
 from napari_liverseg.models.network import build_network
 from napari_liverseg.synthesis.sample import PatchGrid
 from napari_liverseg.training.checkpoint_file import WholeCheckpoints, step_of
 from napari_liverseg.training.compute import Place, precision_for
 from napari_liverseg.training.curves import BOARD_FOLDER
 from napari_liverseg.training.drawn_patches import even_workers
+from napari_liverseg.training.heap import kept_memory
 from napari_liverseg.training.learner import Learner
 from napari_liverseg.training.patches import Numbers, Patches, make_loader
 from napari_liverseg.training.watch import Ears, Watch

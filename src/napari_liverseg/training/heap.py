@@ -3,8 +3,10 @@
 The layers of a network take and give back the same large blocks again and again. The C
 library of Linux gives each back to the system, which clears it before the next layer
 may have it: up to a quarter of a network's time on a processor. While the blocks are
-kept, memory that was used once stays with the program, and goes back at the end. It
-helps in a program's main thread; in others glibc asks the system all the same.
+kept, memory that was used once stays with the program, and goes back at the end. The
+price is a peak that can be twice as high, so it is for training, and not for runs whose
+memory was told before. It helps in a program's main thread; in others glibc asks the
+system all the same.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import sys
 from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ KEEP_ALL = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1}
 GIVE_BACK = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}
 """What glibc comes to by itself once a program has freed a block of 32 MB."""
 
-_lock, _users = Lock(), 0
-
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
@@ -36,28 +35,12 @@ def kept_memory() -> Iterator[None]:
     if library is None:
         yield
         return
-    _enter(library)
+    _set(library, KEEP_ALL)
     try:
         yield
     finally:
-        _leave(library)
-
-
-def _enter(library: ctypes.CDLL) -> None:
-    global _users
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _set(library, KEEP_ALL)
-
-
-def _leave(library: ctypes.CDLL) -> None:
-    global _users
-    with _lock:
-        _users -= 1
-        if _users == 0:
-            _set(library, GIVE_BACK)
-            library.malloc_trim(0)
+        _set(library, GIVE_BACK)
+        library.malloc_trim(0)
 
 
 def _set(library: ctypes.CDLL, values: dict[int, int]) -> None:
