@@ -5,7 +5,8 @@ air around the patient too. Its windows begin at the CT's first voxel, ours at t
 liver's box, and a network with instance normalisation gives other masks when windows
 lie elsewhere, however many they are. So the gate compares with MONAI's windows over the
 whole grid when air is put before it until they fall on those of the box; what the
-place of windows changes is told beside it.
+place of windows changes is told beside it. Both sides may see the air around the
+patient, which the starter crops.
 """
 
 from __future__ import annotations
