@@ -231,7 +231,7 @@ def _scaled(
     """Return a channels-last window scaled and shifted in float32, then rounded.
 
     PyTorch's operations that take half precision and float32 together compute number
-    by number, at a tenth of the speed.
+    by number.
     """
     scaled = torch.empty_like(window)
     for old, new in zip(_in_float32(window), _chunks(scaled), strict=True):

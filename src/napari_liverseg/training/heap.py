@@ -2,9 +2,9 @@
 
 The layers of a network take and give back the same large blocks again and again. The C
 library of Linux gives each back to the system, which clears it before the next layer
-may have it: up to a quarter of a network's time on a processor. While the blocks are
+may have it. While the blocks are
 kept, memory that was used once stays with the program, and goes back at the end. The
-price is a peak that can be twice as high, so it is for training, and not for runs whose
+price is a higher peak, so it is for training, and not for runs whose
 memory was told before. It helps in a program's main thread; in others glibc asks the
 system all the same.
 """
