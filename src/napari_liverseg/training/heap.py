@@ -2,11 +2,10 @@
 
 The layers of a network take and give back the same large blocks again and again. The C
 library of Linux gives each back to the system, which clears it before the next layer
-may have it. While the blocks are
-kept, memory that was used once stays with the program, and goes back at the end. The
-price is a higher peak, so it is for training, and not for runs whose
-memory was told before. It helps in a program's main thread; in others glibc asks the
-system all the same.
+may have it. While the blocks are kept, memory that was used once stays with the
+program, and goes back at the end. The price is a higher peak, so it is for training,
+and not for runs whose memory was told before. It helps in a program's main thread; in
+others glibc asks the system all the same.
 """
 
 from __future__ import annotations
