@@ -27,7 +27,7 @@ from napari_liverseg.inference.live_memory import network_bytes
 from napari_liverseg.inference.plan import make_plan
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.prepare import prepare
-from napari_liverseg.inference.recipe import choose_recipe, translated
+from napari_liverseg.inference.recipe import LOOKED_AT, choose_recipe, translated
 from napari_liverseg.inference.runner import Runner
 from napari_liverseg.inference.windows import Sweep
 from napari_liverseg.models.contract import Input
@@ -114,7 +114,7 @@ def _rows(name: str, what: str, model: Model, setting: Setting) -> list[Row]:
         predictor.fresh_device(),
         sweep.shape, sweep.count, 1, volume.hu.size,
     )  # fmt: skip
-    recipe = choose_recipe(predictor, sweep.middle_window(), plan, lambda: False)
+    recipe = choose_recipe(predictor, sweep.sample(LOOKED_AT), plan, lambda: False)
     compiled = translated(recipe, setting.device)
     ours, graph = (
         Side(f"ours ({r})", Runner(predictor.networks, recipe=r).to(setting.device))
@@ -124,7 +124,7 @@ def _rows(name: str, what: str, model: Model, setting: Setting) -> list[Row]:
     eager = Side("eager, float32", plain)
     half = Side("eager, bfloat16 autocast", _in_bf16(plain, setting.device))
     patch = tuple(model.windows.patch)
-    windows = sweep.middle_window().expand(plan.batch, 1, *patch).contiguous()
+    windows = sweep.sample(1).expand(plan.batch, 1, *patch).contiguous()
     bench = Bench(what, windows.to(setting.device), plain, setting)
     return [
         bench.row(f"{name}{letter}", *sides)

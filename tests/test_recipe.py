@@ -19,8 +19,9 @@ from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.inference.plan import make_plan
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.inference.prepare import prepare
-from napari_liverseg.inference.recipe import FILE, SWITCH
+from napari_liverseg.inference.recipe import FILE, LOOKED_AT, SWITCH
 from napari_liverseg.inference.runner import Recipe
+from napari_liverseg.inference.trial import Trial, agree, labels
 from napari_liverseg.inference.windows import Sweep
 from napari_liverseg.models.contract import Output
 from napari_liverseg.models.spec import read_spec
@@ -132,7 +133,8 @@ def test_measuring_can_be_cancelled(predictor):
 def test_it_is_measured_with_as_many_windows_as_the_run_takes_at_once(predictor):
     model, volume = predictor.model, _volume()
     image = prepare(volume, model.input).image
-    window = Sweep(image, model.windows, Groups(model.output)).middle_window()
+    windows = Sweep(image, model.windows, Groups(model.output)).sample(LOOKED_AT)
+    assert len(windows) > 1
     held = network_bytes(model, lambda: predictor.networks)
     device = predictor.fresh_device()
     plan = make_plan(model, held, device, SHAPE, 8, 1, volume.hu.size)
@@ -142,7 +144,7 @@ def test_it_is_measured_with_as_many_windows_as_the_run_takes_at_once(predictor)
     )
     for batch in (1, 3):
         wanted = replace(plan, batch=batch)
-        recipes.choose_recipe(predictor, window, wanted, lambda: False)
+        recipes.choose_recipe(predictor, windows, wanted, lambda: False)
         assert seen[0] == 1, "whether there is liver to compare by"
         assert set(seen[1:]) == {batch}
         seen.clear()
@@ -154,13 +156,42 @@ def test_agreement_is_of_labels_and_of_the_rare_ones_too():
     logits = torch.zeros(1, 3, 10, 20, 20)
     logits[:, 0] = 1.0
     logits[:, 1, 4:6, 5:9, 5:9] = 3.0
-    reference = recipes._labels(logits, softmax)
-    assert recipes._agrees(logits + 0.1, reference, softmax)
+    reference = labels(logits, softmax)
+    assert agree(labels(logits + 0.1, softmax), reference)
     few = logits.clone()
     few[:, 1, 4, 5, 5:8] = 0.0  # 3 of 32 foreground voxels, 3 of 4000 in all
-    assert not recipes._agrees(few, reference, softmax)
-    assert not recipes._agrees(logits * float("nan"), reference, softmax)
-    assert not recipes._agrees(None, reference, softmax)
+    assert not agree(labels(few, softmax), reference)
+    assert labels(logits * float("nan"), softmax) is None
+
+
+def test_a_way_has_to_agree_on_other_windows_than_the_first(predictor):
+    model, volume = predictor.model, _volume()
+    image = prepare(volume, model.input).image
+    first = Sweep(image, model.windows, Groups(model.output)).sample(1)
+    never = lambda: False  # noqa: E731
+    alike = Trial(predictor, torch.cat([first, first.clone()]), 1, never)
+    _, reference = alike.run(Recipe())
+    assert reference is not None
+    assert reference.shape == (2, *model.windows.patch)
+    torch.testing.assert_close(reference[0], reference[1], rtol=0, atol=0)
+    other = Trial(predictor, torch.cat([first, first.flip(4)]), 1, never)
+    _, found = other.run(Recipe())
+    assert agree(found[:1], reference[:1])
+    assert not agree(found, reference)
+    seconds, nothing = other.run(Recipe(), worth=0.0)
+    assert nothing is None, "what is no faster need not be compared"
+    assert seconds > 0
+
+
+@pytest.mark.parametrize(("windows", "batch"), [(1, 3), (3, 2), (4, 4)])
+def test_windows_fill_batches_and_each_is_labelled_once(predictor, windows, batch):
+    model, volume = predictor.model, _volume()
+    image = prepare(volume, model.input).image
+    some = Sweep(image, model.windows, Groups(model.output)).sample(windows)
+    never = lambda: False  # noqa: E731
+    _, found = Trial(predictor, some, batch, never).run(Recipe())
+    expected = [labels(predictor.networks[0](w[None]), model.output) for w in some]
+    torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=0)
 
 
 def test_where_both_halves_are_there_the_more_exact_one_comes_first(monkeypatch):
@@ -175,10 +206,10 @@ def test_regions_agree_by_their_own_decision():
     regions = Output(2, (0,), (1,), activation="sigmoid")
     logits = torch.full((1, 2, 4, 8, 8), -3.0)
     logits[:, 0, 1:3, 2:6, 2:6] = 2.0
-    reference = recipes._labels(logits, regions)
+    reference = labels(logits, regions)
     assert int((reference == 1).sum()) == 32
-    assert recipes._agrees(logits, reference, regions)
-    assert not recipes._agrees(-logits, reference, regions)
+    assert agree(labels(logits, regions), reference)
+    assert not agree(labels(-logits, regions), reference)
 
 
 def test_the_weight_of_a_spec_reaches_slices_early_and_late(tmp_path):
@@ -219,12 +250,12 @@ def test_a_recipe_that_is_asked_for_is_not_measured(predictor):
 def test_the_fastest_way_has_a_second_chance_once_translated(predictor, monkeypatch):
     model, volume = predictor.model, _volume()
     image = prepare(volume, model.input).image
-    window = Sweep(image, model.windows, Groups(model.output)).middle_window()
+    window = Sweep(image, model.windows, Groups(model.output)).sample(1)
     held = network_bytes(model, lambda: predictor.networks)
     device = predictor.fresh_device()
     plan = make_plan(model, held, device, SHAPE, 10**6, 1, volume.hu.size)
-    right = predictor.networks[0](window)
-    wrong = right.flip(1)
+    right = labels(predictor.networks[0](window), model.output)
+    wrong = 2 - right
     half = "bfloat16"
     compiled = Recipe(half, channels_last=True, is_compiled=True)
     timed = {
@@ -237,7 +268,12 @@ def test_the_fastest_way_has_a_second_chance_once_translated(predictor, monkeypa
     }
     # Seconds of this computer would make the test a matter of luck.
     monkeypatch.setattr(recipes, "multiplies_bf16", lambda _: True)
-    monkeypatch.setattr(recipes, "_time", lambda _p, recipe, *_: timed[recipe])
+
+    def run(_trial, recipe, worth=float("inf")):
+        seconds, found = timed[recipe]
+        return seconds, found if seconds < worth else None
+
+    monkeypatch.setattr(Trial, "run", run)
     never = lambda: False  # noqa: E731
     assert recipes.choose_recipe(predictor, window, plan, never) == compiled
     assert recipes._measure(predictor, window, plan, never) == compiled

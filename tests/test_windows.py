@@ -135,6 +135,21 @@ def test_rows_go_outwards_from_the_focus():
     assert distances == sorted(distances)
 
 
+@pytest.mark.parametrize("count", [1, 4, 7, 10**6])
+def test_a_sample_of_windows_is_spread_and_begins_in_the_middle(count):
+    shape = (48, 72, 96)
+    image = torch.arange(float(np.prod(shape))).reshape(shape)
+    sweep = Sweep(image, Windows(PATCH, 0.0, padding=-1.0), THREE)
+    found = sweep.sample(count)
+    assert found.shape == (min(count, sweep.count), 1, *PATCH)
+    first = {int(window[0, 0, 0, 0]) for window in found}
+    assert len(first) == len(found), "each is another window"
+    z, y, x = np.unravel_index(int(found[0, 0, 0, 0, 0]), shape)
+    assert (z, y, x) == (sweep.rows[0].z, 24, 32)
+    if count >= 4:
+        assert len({number // (72 * 96) for number in first}) == len(sweep.rows)
+
+
 def test_windows_outside_of_a_region_are_left_out_and_the_rest_do_not_change(
     network,
 ):

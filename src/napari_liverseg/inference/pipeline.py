@@ -33,7 +33,7 @@ from napari_liverseg.inference.plan import (
     refuse_unless_it_fits,
 )
 from napari_liverseg.inference.prepare import prepare, prepare_around
-from napari_liverseg.inference.recipe import choose_recipe
+from napari_liverseg.inference.recipe import LOOKED_AT, choose_recipe
 from napari_liverseg.inference.runner import Recipe, Runner
 from napari_liverseg.inference.windows import Sweep, Tally
 
@@ -206,8 +206,8 @@ def _recipe(
         return options.recipe
     if not options.tune or sweep.count == 0:
         return Recipe()
-    window = sweep.middle_window()
-    return choose_recipe(predictor, window, plan, is_cancelled, on_progress)
+    windows = sweep.sample(LOOKED_AT)
+    return choose_recipe(predictor, windows, plan, is_cancelled, on_progress)
 
 
 def _cut_note(belief: NativeBelief, view: _View, volume: CTVolume) -> tuple[str, ...]:

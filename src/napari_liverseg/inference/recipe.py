@@ -6,9 +6,7 @@ import contextlib
 import json
 import os
 import platform
-import statistics
 from dataclasses import asdict, replace
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,11 +14,9 @@ import torch
 from napari_liverseg import __version__
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.progress import ignore_progress, stop_if
-from napari_liverseg.inference.beliefs import decide_plane
-from napari_liverseg.inference.devices import wait_for
-from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.precision import multiplies_bf16
-from napari_liverseg.inference.runner import Recipe, Runner
+from napari_liverseg.inference.runner import Recipe
+from napari_liverseg.inference.trial import Trial, agree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,21 +25,16 @@ if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.inference.plan import Plan
     from napari_liverseg.inference.predictor import Predictor
-    from napari_liverseg.models.contract import Output
 
 SWITCH = "NAPARI_LIVERSEG_TUNING"
 """Environment variable; ``off`` computes in float32 as it comes."""
 
 FILE = "tuning.json"
-REPEATS, MOST_REPEATS, ENOUGH_S = 3, 9, 0.5
-"""Repeats of each way: more than the least until they took so long together. A batch
-takes a GPU milliseconds, of which single ones say little."""
-
 FASTER = 0.9
 """Another way must take less than this share of the time of the best so far."""
 
-AGREEING = 0.999
-"""Share of a window's foreground, and of its voxels, that must keep its label."""
+LOOKED_AT = 4
+"""Windows all over the CT that are compared, since a single one may agree by chance."""
 
 COMPILE_PAYS_S = 120.0
 """Translating a network takes some twenty seconds on two cores, and spares about a
@@ -56,23 +47,23 @@ TRANSLATING = "Translating the model for this computer, once: Cancel waits for i
 
 def choose_recipe(
     predictor: Predictor,
-    window: torch.Tensor,
+    windows: torch.Tensor,
     plan: Plan,
     is_cancelled: IsCancelled,
     on_progress: OnProgress = ignore_progress,
 ) -> Recipe:
     """Return the fastest recipe that gives the same labels as float32.
 
-    It is measured on a window of the CT at hand, as many at once as the run will
+    It is measured on windows of the CT at hand, as many at once as the run will
     take, the first time that a model runs so on a device of this computer, and read
-    from `FILE` in the user's data folder afterwards. A window without liver proves
-    nothing: then it is float32 as it comes, and measured again the next time.
+    from `FILE` in the user's data folder afterwards. A first window without liver
+    proves nothing: then it is float32 as it comes, and measured again the next time.
 
     Parameters
     ----------
     predictor : Predictor
-    window : Tensor, float32, shape (1, 1, z, y, x)
-        Normalised; from the middle of the CT.
+    windows : Tensor, float32, shape (n, 1, z, y, x)
+        Normalised, see `Sweep.sample`. The first is timed; labels are compared on all.
     plan : Plan
         Says how much is at stake.
     is_cancelled : callable
@@ -87,7 +78,7 @@ def choose_recipe(
     if known is not None:
         with contextlib.suppress(TypeError):
             return Recipe(**known)
-    recipe = _measure(predictor, window, plan, is_cancelled, on_progress)
+    recipe = _measure(predictor, windows, plan, is_cancelled, on_progress)
     if recipe is None:
         return Recipe()
     _write(key, recipe)
@@ -112,33 +103,27 @@ def _is_long(plan: Plan, seconds_per_window: float) -> bool:
 
 def _measure(
     predictor: Predictor,
-    window: torch.Tensor,
+    windows: torch.Tensor,
     plan: Plan,
     is_cancelled: IsCancelled,
     on_progress: OnProgress = ignore_progress,
 ) -> Recipe | None:
     """Return the fastest recipe that agrees, None where the window cannot tell."""
-    output = predictor.model.output
-    windows = window.expand(plan.batch, -1, -1, -1, -1)
-
-    def time(recipe: Recipe) -> tuple[float, torch.Tensor | None]:
-        return _time(predictor, recipe, windows, is_cancelled)
-
+    trial = Trial(predictor, windows, plan.batch, is_cancelled)
     best = Recipe()
     stop_if(is_cancelled)
     on_progress(0, 1, TRYING)
-    if not _shows_liver(predictor, window):
+    if not trial.shows_liver():
         return None
-    least, logits = time(best)
-    if logits is None:
+    least, reference = trial.run(best)
+    if reference is None:
         return None
-    reference = _labels(logits, output)
     fastest, least_of_all = best, least
     for recipe in _candidates(plan.device, best):
-        seconds, logits = time(recipe)
+        seconds, labels = trial.run(recipe, FASTER * least)
         if seconds < least_of_all:
             fastest, least_of_all = recipe, seconds
-        if seconds < FASTER * least and _agrees(logits, reference, output):
+        if labels is not None and agree(labels, reference):
             best, least = recipe, seconds
     if _is_long(plan, least):
         # Translated, a network rounds less often: what was refused may agree then.
@@ -146,20 +131,10 @@ def _measure(
         was_refused = least_of_all < FASTER * least
         for plain in (best, fastest) if was_refused else (best,):
             recipe = translated(plain, plan.device)
-            seconds, logits = time(recipe)
-            if seconds < FASTER * least and _agrees(logits, reference, output):
+            seconds, labels = trial.run(recipe, FASTER * least)
+            if labels is not None and agree(labels, reference):
                 best, least = recipe, seconds
     return best
-
-
-def _shows_liver(predictor: Predictor, window: torch.Tensor) -> bool:
-    """Whether the network finds anything in a window, else nothing can be compared."""
-    try:
-        runner = Runner(predictor.networks[:1]).to(predictor.device.name)
-        labels = _labels(runner(window).cpu(), predictor.model.output)
-    except (RuntimeError, MemoryError):
-        return False
-    return bool((labels > 0).any())
 
 
 def _candidates(device: str, plain: Recipe) -> Iterator[Recipe]:
@@ -181,53 +156,6 @@ def translated(plain: Recipe, device: str) -> Recipe:
     """Return a recipe compiled; for a processor in the layout of its vectors."""
     is_last = plain.channels_last or torch.device(device).type == "cpu"
     return replace(plain, channels_last=is_last, is_compiled=True)
-
-
-def _time(
-    predictor: Predictor,
-    recipe: Recipe,
-    windows: torch.Tensor,
-    is_cancelled: IsCancelled,
-) -> tuple[float, torch.Tensor | None]:
-    """Return seconds a window and the logits; infinite and None where it fails."""
-    device = predictor.device.name
-    try:
-        runner = Runner(predictor.networks[:1], recipe=recipe).to(device)
-        # What copies take says nothing about the network.
-        windows = windows.to(device)
-        times: list[float] = []
-        while len(times) < REPEATS or (
-            len(times) < MOST_REPEATS and sum(times) < ENOUGH_S
-        ):
-            stop_if(is_cancelled)
-            wait_for(device)
-            started = perf_counter()
-            logits = runner(windows)
-            wait_for(device)
-            times.append(perf_counter() - started)
-        return statistics.median(times[1:]) / len(windows), logits.cpu()
-    except (RuntimeError, MemoryError):
-        return float("inf"), None
-
-
-def _agrees(
-    logits: torch.Tensor | None, reference: torch.Tensor, output: Output
-) -> bool:
-    """Whether labels agree, those of the foreground too, of which there is less."""
-    if logits is None or not bool(torch.isfinite(logits).all()):
-        return False
-    labels = _labels(logits, output)
-    both = ((labels > 0) & (labels == reference)).sum()
-    foreground = ((labels > 0).sum() + (reference > 0).sum()) / 2
-    same = (labels == reference).float().mean()
-    return bool(same >= AGREEING) and bool(both >= AGREEING * foreground)
-
-
-def _labels(logits: torch.Tensor, output: Output) -> torch.Tensor:
-    """Return 0 background, 1 liver, 2 tumour of a window's logits (1, c, z, y, x)."""
-    groups = Groups(output)
-    planes = list(groups.reduce(logits[0].float()).numpy())
-    return torch.from_numpy(decide_plane(planes, groups.kept))
 
 
 def _path() -> Path:

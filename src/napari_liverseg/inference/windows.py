@@ -119,13 +119,24 @@ class Sweep:
         """Voxels ``(z, y, x)`` of the image, padding included."""
         return _shape(self._image)
 
-    def middle_window(self) -> torch.Tensor:
-        """Return the first window to be run, shape (1, 1, z, y, x)."""
-        row = self.rows[0]
-        y, x = row.corners[len(row.corners) // 2]
+    def sample(self, count: int) -> torch.Tensor:
+        """Return windows from all over the sweep, shape (at most count, 1, z, y, x).
+
+        The first is the middle one of those that are run first.
+        """
+        corners = [(row.z, y, x) for row in self.rows for y, x in row.corners]
+        middle = len(self.rows[0].corners) // 2
+        step = max(len(corners) / count, 1.0)
+        places = {
+            (middle + int(number * step)) % len(corners): None
+            for number in range(min(count, len(corners)))
+        }
         pz, py, px = self.windows.patch
-        cut = self._image[row.z : row.z + pz, y : y + py, x : x + px]
-        return cut[None, None]
+        cuts = [
+            self._image[z : z + pz, y : y + py, x : x + px]
+            for z, y, x in (corners[place] for place in places)
+        ]
+        return torch.stack(cuts)[:, None]
 
     def slabs(self) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield the plane where some windows begin, and those, (n, 1, z, y, x).
