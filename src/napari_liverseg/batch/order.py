@@ -14,7 +14,7 @@ from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.models.bundle import MonaiBundle
-from napari_liverseg.models.nnunet_folder import NnUNetModel
+from napari_liverseg.models.nnunet_model import NnUNetModel
 from napari_liverseg.models.two_stage import TwoStage, stages_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from napari_liverseg.models.foreign_file import refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_liverseg.models.nnunet_folder import NnUNetModel
+    from napari_liverseg.models.nnunet_model import NnUNetModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,12 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import ModelError
-from napari_liverseg.models.nnunet_folder import (
-    NnUNetModel,
-    Origin,
-    is_nnunet,
-    read_nnunet,
-)
+from napari_liverseg.models.nnunet_folder import Origin, is_nnunet, read_nnunet
+from napari_liverseg.models.nnunet_model import NnUNetModel
 
 if TYPE_CHECKING:
     from napari_liverseg.models.contract import Model
