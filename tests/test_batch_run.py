@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import sys
 import threading
 
 import numpy as np
@@ -14,7 +16,9 @@ from cli_cases import phantom_ct, refused, write_nifti
 from cluster_case import Quiet, cluster_inside, wait_for, write_cases, write_model
 from napari_liverseg.batch.cases import Case, find_cases
 from napari_liverseg.batch.cluster import connected
+from napari_liverseg.batch.crew import Crew
 from napari_liverseg.batch.model_copy import find_copy
+from napari_liverseg.batch.opening import open_chosen
 from napari_liverseg.batch.order import Wish, card_of, digest_of
 from napari_liverseg.batch.remote import predict_remotely
 from napari_liverseg.batch.run import Batch
@@ -85,6 +89,8 @@ def test_a_batch_gives_what_segment_gives(
         for folder in (out / "case1", alone)
     )
     passing = ("seconds", "prediction_seconds", "peak_memory_mb", "memory_plan")
+    assert ours.pop("ct_files")
+    assert theirs.pop("ct_files") is None
     assert ours.keys() == theirs.keys()
     for name in ours.keys() - set(passing):
         assert ours[name] == theirs[name], name
@@ -148,6 +154,118 @@ def test_a_batch_is_taken_up_where_it_was_left(tmp_path, model, address):
     assert {row.status for row in rows.values()} == {"done"}
     with (out / "summary.csv").open(newline="") as file:
         assert {row["status"] for row in csv.DictReader(file)} == {"done"}
+
+
+@pytest.mark.parametrize("send", ["paths", "bytes"])
+def test_another_ct_of_the_same_name_is_not_skipped(tmp_path, model, address, send):
+    write_cases(tmp_path / "in", 2)
+    for file in (tmp_path / "in").iterdir():
+        os.utime(file, (1_000_000, 1_000_000))
+    listed = tmp_path / "list.csv"
+    out, wish = tmp_path / "out", Wish(model, Thresholds(), send=send)
+
+    def again(path):
+        listed.write_text(f"path,name\n{path},P1\n")
+        return run_batch(listed, out, wish, address)[0]["P1"]
+
+    assert again("in/case0.nii.gz").status == "done"
+    text = (out / "P1" / "report.json").read_text()
+    assert "case0" not in text
+    shutil.copytree(tmp_path / "in", tmp_path / "mounted")
+    assert again("mounted/case0.nii.gz").status == "skipped"
+    other = again("in/case1.nii.gz")
+    assert other.status == "refused"
+    assert "another or an older CT" in other.problems
+    assert (out / "P1" / "report.json").read_text() == text
+
+
+def _watched(monkeypatch):
+    """Return the list of the CTs that a batch opens itself, from now on."""
+    opened = []
+
+    def open_and_note(path, *others):
+        opened.append(path.name)
+        assert len(opened) < 20, "opened again and again"
+        return open_chosen(path, *others)
+
+    monkeypatch.setattr("napari_liverseg.batch.run.open_chosen", open_and_note)
+    return opened
+
+
+def _gone_before_voxels_come(monkeypatch):
+    """Let the first worker leave once its case was chosen; return who left."""
+    gone, real = [], Crew.device_of
+
+    def device_of(crew, worker):
+        device = real(crew, worker)
+        if not gone:
+            gone.append(worker)
+            crew.client.retire_workers([worker], close_workers=True)
+        return device
+
+    monkeypatch.setattr(Crew, "device_of", device_of)
+    return gone
+
+
+def test_a_worker_that_is_gone_when_voxels_come_is_handed_no_more(
+    tmp_path, model, monkeypatch
+):
+    write_cases(tmp_path / "in", 3)
+    opened = _watched(monkeypatch)
+    gone = _gone_before_voxels_come(monkeypatch)
+    wish = Wish(model, Thresholds(), send="bytes")
+    with cluster_inside(workers=2) as cluster:
+        rows, _ = run_batch(
+            tmp_path / "in", tmp_path / "out", wish, cluster.scheduler_address
+        )
+    assert len(gone) == 1
+    assert [row.status for row in rows.values()] == ["done"] * 3
+    assert sorted(opened) == [f"case{number}.nii.gz" for number in range(3)]
+
+
+def test_a_worker_that_comes_back_under_its_address_works_again(
+    tmp_path, model, monkeypatch
+):
+    from distributed import Worker
+
+    monkeypatch.setattr("napari_liverseg.batch.run.WAIT_S", 5.0)
+    write_cases(tmp_path / "in", 1)
+    opened = _watched(monkeypatch)
+    gone = _gone_before_voxels_come(monkeypatch)
+    came, real = [], Crew.present
+    wish = Wish(model, Thresholds(), send="bytes")
+    with cluster_inside(workers=1) as cluster:
+
+        async def come():
+            host, port = gone[0].removeprefix("tcp://").split(":")
+            where = {"host": host, "port": int(port)}
+            return await Worker(cluster.scheduler_address, nthreads=1, **where)
+
+        def present(crew):
+            there = real(crew)
+            if gone and not there and not came:
+                came.append(cluster.sync(come))
+            return there
+
+        monkeypatch.setattr(Crew, "present", present)
+        rows, _ = run_batch(
+            tmp_path / "in", tmp_path / "out", wish, cluster.scheduler_address
+        )
+        assert [worker.address for worker in came] == gone
+        cluster.sync(came[0].close)
+    assert [row.status for row in rows.values()] == ["done"]
+    assert opened == ["case0.nii.gz"], "once, though it was handed out twice"
+
+
+def test_without_the_extra_the_pip_command_is_told(
+    tmp_path, model, monkeypatch, capsys
+):
+    write_cases(tmp_path / "in", 1)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    words = ["batch", tmp_path / "in", "-o", tmp_path / "out", "--model", model.folder]
+    assert main([*map(str, words), "--device", "cpu"]) == 1
+    said = refused(capsys).strip()
+    assert said.endswith('Run: pip install "napari-liverseg[cluster]"')
 
 
 def test_files_that_the_worker_sees_otherwise_are_sent(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from napari_liverseg.batch.cases import Case
-from napari_liverseg.batch.finished import finished
+from napari_liverseg.batch.finished import ct_files, finished
 from napari_liverseg.batch.order import Wish
+from napari_liverseg.batch.sight import sight_of
 from napari_liverseg.batch.summary import COLUMNS, Row, Summary
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.probabilities import Thresholds
@@ -139,6 +141,63 @@ def test_a_result_of_another_series_is_in_the_way(tmp_path, wish, case):
     leave_result(tmp_path / "out" / "a", case=series_key("1.2.4", ()))
     with pytest.raises(ExportError):
         finished(chosen, tmp_path / "out", wish)
+
+
+def _known(case):
+    return ct_files(case, sight_of(case.path.resolve()))
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A folder of two files that are older than any result."""
+    for name in ("1.dcm", "inner/2.dcm"):
+        file = tmp_path / "study" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(name)
+        os.utime(file, (1_000_000, 1_000_000))
+    return tmp_path / "study"
+
+
+def test_a_result_of_another_ct_of_the_same_name_is_in_the_way(tmp_path, wish, case):
+    leave_result(tmp_path / "out" / "a", ct_files=_known(case))
+    assert finished(case, tmp_path / "out", wish)
+    other = case.path.with_name("b.nii")
+    shutil.copy2(case.path, other)
+    with pytest.raises(ExportError, match="another or an older CT"):
+        finished(Case("a", other), tmp_path / "out", wish)
+    case.path.write_text("another CT")
+    os.utime(case.path, (1_000_000, 1_000_000))
+    with pytest.raises(ExportError, match="another or an older CT"):
+        finished(case, tmp_path / "out", wish)
+    assert finished(case, tmp_path / "out", replace(wish, overwrite=True)) is None
+
+
+def test_a_ct_that_is_gone_is_not_taken_for_the_one_it_was(tmp_path, wish, case):
+    leave_result(tmp_path / "out" / "a", ct_files=_known(case))
+    case.path.unlink()
+    assert finished(case, tmp_path / "out", wish) is None
+
+
+def test_a_disk_that_is_mounted_elsewhere_holds_the_same_cts(tmp_path, wish, study):
+    leave_result(tmp_path / "out" / "a", ct_files=_known(Case("a", study)))
+    moved = study.rename(tmp_path / "elsewhere")
+    assert finished(Case("a", moved), tmp_path / "out", wish)
+    (moved / "1.dcm").rename(moved / "3.dcm")
+    with pytest.raises(ExportError, match="another or an older CT"):
+        finished(Case("a", moved), tmp_path / "out", wish)
+
+
+def test_a_file_that_a_list_names_counts_and_a_uid_may_be_added(tmp_path, wish, study):
+    from napari_liverseg.io.keys import series_key
+
+    first = Case("a", study, "1.dcm")
+    leave_result(tmp_path / "out" / "a", ct_files=_known(first))
+    assert finished(first, tmp_path / "out", wish)
+    with pytest.raises(ExportError):
+        finished(Case("a", study, "inner/2.dcm"), tmp_path / "out", wish)
+    known = {"case": series_key("1.2.3", ()), "ct_files": _known(Case("a", study))}
+    leave_result(tmp_path / "out" / "a", **known)
+    assert finished(Case("a", study, "1.2.3"), tmp_path / "out", wish)
 
 
 @pytest.mark.parametrize("missing", ["labels.nii.gz", "report.json"])

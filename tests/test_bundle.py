@@ -1,9 +1,15 @@
 """MONAI bundles: what their configs say is understood, or refused by its line."""
 
+import contextlib
+import copy
+import dataclasses
+import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
@@ -13,14 +19,18 @@ from monai.transforms import (
     ScaleIntensity,
     ScaleIntensityRange,
 )
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.bundle import read_bundle
 from napari_liverseg.models.bundle_config import ForeignCodeError
+from napari_liverseg.models.bundle_network import load_bundle_network
+from napari_liverseg.models.bundle_weights import read_tensors
 from napari_liverseg.models.expression import NotPlainError, evaluate
+from napari_liverseg.models.fingerprint import fingerprint
 from napari_liverseg.models.mapping import MAPPING_FILE
-from napari_liverseg.models.trust import trust
+from napari_liverseg.models.trust import is_trusted, trust
 from tiny_bundle import (
     RANGE,
     SWIN,
@@ -377,6 +387,76 @@ def test_networks_beyond_their_weights_are_refused(tmp_path, network, words):
         read_bundle(folder).load_networks()
 
 
+NESTED = {
+    "_target_": "torch.nn.TransformerEncoder",
+    "num_layers": 1,
+    "encoder_layer": {
+        "_target_": "torch.nn.TransformerEncoderLayer",
+        "d_model": 8,
+        "nhead": 2,
+        "dim_feedforward": 16,
+        "batch_first": True,
+    },
+}
+
+
+@contextlib.contextmanager
+def _devices_of_parameters():
+    """Yield the devices on which parameters are made, as they are."""
+    devices = []
+
+    def note(_module, _name, parameter):
+        if parameter is not None:
+            devices.append(parameter.device.type)
+
+    hook = register_module_parameter_registration_hook(note)
+    try:
+        yield devices
+    finally:
+        hook.remove()
+
+
+def test_layers_inside_a_network_take_no_memory_before_their_weights_fit(tmp_path):
+    definition = read_bundle(unet_bundle(tmp_path / "b")).definition
+    nested = dataclasses.replace(definition, raw=NESTED)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    weights = torch.nn.TransformerEncoder(layer, 1).state_dict()
+    for name, tensors in (("fits", weights), ("not", {"other": torch.zeros(1)})):
+        file = tmp_path / f"{name}.pt"
+        torch.save(tensors, file)
+        with _devices_of_parameters() as devices:
+            words = (nested, file.read_bytes(), "b", (1.0, 0.0))
+            if name == "fits":
+                network = load_bundle_network(*words)
+                assert set(devices) == {"meta", "cpu"}
+                assert network.state_dict().keys() == weights.keys()
+                continue
+            with pytest.raises(ModelError, match="lack the tensor"):
+                load_bundle_network(*words)
+            assert set(devices) == {"meta"}
+
+
+def test_layers_inside_a_network_are_refused_as_the_network_is(tmp_path):
+    definition = read_bundle(unet_bundle(tmp_path / "b")).definition
+    file = tmp_path / "w.pt"
+    torch.save({"w": torch.zeros(1)}, file)
+    inner = NESTED["encoder_layer"]
+    for changes, words in (
+        ({"_target_": "os.system"}, "no network of MONAI's"),
+        ({"magic": 1}, "magic"),
+        ({"d_model": 2**40}, "beyond"),
+        ({"nhead": 3}, "cannot be built"),
+    ):
+        raw = {**NESTED, "encoder_layer": {**inner, **changes}}
+        nested = dataclasses.replace(definition, raw=raw)
+        with (
+            _devices_of_parameters() as devices,
+            pytest.raises(ModelError, match=words),
+        ):
+            load_bundle_network(nested, file.read_bytes(), "b", (1.0, 0.0))
+        assert devices == []
+
+
 def test_code_in_a_config_is_never_run(tmp_path):
     trap = tmp_path / "sprung"
     code = f"$__import__('os').mkdir({str(trap)!r})"
@@ -467,6 +547,39 @@ def test_a_pickle_with_code_is_never_unpickled(tmp_path):
         bundle.load_networks()
 
 
+def _packed_again(content, path, compression):
+    """Write the records of a checkpoint anew, as another program packs a zip."""
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as given,
+        zipfile.ZipFile(path, "w", compression) as made,
+    ):
+        for record in given.namelist():
+            made.writestr(record, given.read(record))
+    return path
+
+
+def test_weights_that_unfold_are_refused_before_they_do(tmp_path):
+    bundle = read_bundle(unet_bundle(tmp_path / "b"))
+    plain, file = bundle.weights(), tmp_path / "again.pt"
+    stored = _packed_again(plain, file, zipfile.ZIP_STORED).read_bytes()
+    assert read_tensors(stored, "b").keys() == read_tensors(plain, "b").keys()
+    packed = _packed_again(plain, file, zipfile.ZIP_DEFLATED).read_bytes()
+    with pytest.raises(ModelError, match="are packed"):
+        read_tensors(packed, "b")
+    _packed_again(plain, file, zipfile.ZIP_STORED)
+    with zipfile.ZipFile(file, "a") as archive:
+        largest = max(archive.infolist(), key=lambda record: record.file_size)
+        for number in range(50):
+            twin = copy.copy(largest)
+            twin.filename = f"{largest.filename}{number}"
+            archive.filelist.append(twin)
+        archive.writestr("last", "")
+    with pytest.raises(ModelError, match="unfold to more"):
+        read_tensors(file.read_bytes(), "b")
+    torch.save({"w": torch.ones(2)}, file, _use_new_zipfile_serialization=False)
+    assert read_tensors(file.read_bytes(), "b")["w"].sum() == 2
+
+
 def test_a_link_to_weights_elsewhere_is_refused(tmp_path):
     folder = unet_bundle(tmp_path / "b")
     file = folder / "models" / "model.pt"
@@ -510,6 +623,49 @@ def test_own_code_runs_only_where_it_is_trusted_as_it_is(tmp_path):
     with pytest.raises(ModelError, match="not the code that was trusted"):
         bundle.load_networks()
     _says(folder, r"line \d+", ForeignCodeError)
+
+
+def test_a_folder_that_is_linked_into_a_trusted_one_counts(tmp_path):
+    folder = _own_code(tmp_path / "special", tmp_path / "ran")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "__init__.py").write_text("")
+    before = trust(folder, "special")
+    (folder / "numpy").symlink_to(foreign)
+    assert not is_trusted(folder)
+    _says(folder, r"line \d+", ForeignCodeError)
+    linked = trust(folder, "special")
+    (foreign / "__init__.py").write_text("import os\n")
+    assert not is_trusted(folder)
+    (foreign / "__init__.py").write_text("")
+    assert fingerprint(folder) == linked
+    (folder / "numpy").rename(folder / "torch")
+    assert fingerprint(folder) not in (before, linked)
+    (folder / "torch").unlink()
+    assert fingerprint(folder) == before
+
+
+def test_links_that_lead_round_in_a_circle_come_to_an_end(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+        (tmp_path / "m" / name / "x").write_text(name)
+    said = hashlib.sha256()
+    for name in ("a/x", "b/x"):
+        text = hashlib.sha256(name[0].encode()).digest()
+        said.update((3).to_bytes(8, "big") + name.encode() + text)
+    assert fingerprint(tmp_path / "m") == said.hexdigest(), "as noted by older versions"
+    seen = {said.hexdigest()}
+    for place, target in (
+        ("a/all", tmp_path / "m"),
+        ("b/a", tmp_path / "m" / "a"),
+        ("a/b", tmp_path / "m" / "b"),
+        ("up", tmp_path),
+        ("self", tmp_path / "m" / "self"),
+    ):
+        (tmp_path / "m" / place).symlink_to(target)
+        seen.add(fingerprint(tmp_path / "m"))
+    # The last one leads nowhere, so that nothing could be imported by it.
+    assert len(seen) == 5
 
 
 def test_reading_a_bundle_leaves_torch_out(tmp_path):

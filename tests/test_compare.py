@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
+from cli_cases import refused
 from napari_liverseg.cli.app import main
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.options import RunOptions
@@ -14,6 +16,7 @@ from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.measure.case import measure_case
 from napari_liverseg.models.store import find_model
+from napari_liverseg.training import comparison
 from tiny_model import write_random_model, write_threshold_model
 from training_case import make_set, run_tiny, write_datalist
 
@@ -85,6 +88,71 @@ def test_files_named_after_patients_are_not_told(data, tmp_path, capsys):
         assert "Jane_Doe" not in file.read_text()
         assert "case 2" in file.read_text()
     assert "Jane_Doe" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Return the models that were begun with, from now on."""
+    names = []
+
+    class Noted(Predictor):
+        def __init__(self, model, device):
+            names.append(model.name)
+            super().__init__(model, device)
+
+    monkeypatch.setattr(comparison, "Predictor", Noted)
+    return names
+
+
+def test_no_model_runs_for_a_report_that_cannot_be_written(
+    data, tmp_path, capsys, begun
+):
+    write_random_model(tmp_path / "models" / "a")
+    out = tmp_path / "out"
+    out.write_text("a file")
+    assert main(words("a", "--data", data, "-o", out)) == 1
+    assert "cannot be written to" in refused(capsys)
+    assert begun == []
+    assert out.read_text() == "a file"
+
+
+def test_no_model_runs_where_the_last_case_is_no_good(data, tmp_path, capsys, begun):
+    write_random_model(tmp_path / "models" / "a")
+    first, *_, last = find_labelled(data).cases
+    (tmp_path / "cut.nii.gz").write_bytes(last.image.read_bytes()[:300])
+    images = (first.image, tmp_path / "cut.nii.gz")
+    items = [{"image": str(image), "label": str(last.label)} for image in images]
+    items[0]["label"] = str(first.label)
+    listed = write_datalist(tmp_path / "list.json", items)
+    assert main(words("a", "--data", listed, "-o", tmp_path / "out")) == 1
+    said = refused(capsys)
+    assert "1 of 2 cases cannot be used; no model was run." in said
+    assert "cut.nii.gz" in said
+    assert begun == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_are_told_be_it_that_they_cannot_be_written(
+    data, tmp_path, capsys, begun, monkeypatch
+):
+    write_random_model(tmp_path / "models" / "a")
+    out = tmp_path / "out"
+
+    def in_the_way(found, truth):
+        shutil.rmtree(out, ignore_errors=True)
+        out.write_text("a file")
+        return measure_case(found, truth)
+
+    monkeypatch.setattr(comparison, "measure_case", in_the_way)
+    given = words("a", "--data", data, "-o", out)
+    assert main([*given, "--json"]) == 1
+    said = capsys.readouterr()
+    (model,) = json.loads(said.out)["models"]
+    assert (model["name"], len(model["cases"]), begun) == ("a", 4, ["a"])
+    assert "could not be written" in said.err
+    out.unlink()
+    assert main(given) == 1
+    assert "lesion recall" in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_is_refused_in_a_sentence(data, tmp_path, capsys):

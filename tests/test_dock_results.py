@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from napari.layers import Labels
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from dock_case import (
     ORIGIN,
@@ -18,6 +18,7 @@ from dock_case import (
     TUMOUR,
     hounsfield,
     labels,
+    open_case,
     open_with_model,
     segment,
     write_image,
@@ -32,9 +33,10 @@ from napari_liverseg.inference.devices import resolve
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.ui import launch
 from napari_liverseg.ui.cluster_device import ASK
-from napari_liverseg.ui.compare_section import STALE
+from napari_liverseg.ui.compare_section import STALE, STALE_TRUTH
 from napari_liverseg.ui.dock import LiverDock
 from napari_liverseg.ui.export_section import NO_PATIENT
+from napari_liverseg.ui.mapping_dialog import MappingDialog
 from napari_liverseg.ui.reader import read_layers
 from napari_liverseg.ui.segment_section import NVIDIA
 from napari_liverseg.ui.truth_layer import truth_from
@@ -122,6 +124,122 @@ def test_a_stroke_during_the_comparison_makes_it_stale(dock, qtbot):
     assert dock.compare.refusal == STALE
     assert not dock.compare.table.stale.isHidden()
     assert not dock.export.csv.isEnabled()
+
+
+def test_measures_of_another_truth_are_stale(dock, qtbot, tmp_path):
+    _filled(dock)
+    _compare(qtbot, dock)
+    compare = dock.compare
+    truth = compare.truth.currentData()
+    other = dock.viewer.add_layer(
+        Labels(labels(), name="other", scale=SPACING, translate=ORIGIN)
+    )
+    assert not compare.refusal
+    compare.truth.setCurrentIndex(compare.truth.findData(other))
+    assert compare.refusal == STALE_TRUTH
+    assert not compare.copy.isEnabled()
+    assert not dock.export.csv.isEnabled()
+    assert compare.table.stale.text() == f"{STALE_TRUTH}."
+    dock.export.save_csv(tmp_path / "stale.csv")
+    assert not (tmp_path / "stale.csv").exists()
+    compare.truth.setCurrentIndex(compare.truth.findData(truth))
+    assert dock.export.csv.isEnabled()
+    dock.viewer.layers.remove(truth)
+    assert compare.refusal == STALE_TRUTH
+
+
+@pytest.mark.parametrize("way", ["paint", "undo", "data"])
+def test_measures_of_a_truth_that_has_changed_are_stale(dock, qtbot, way):
+    _filled(dock)
+    truth = Labels(labels(), name="truth", scale=SPACING, translate=ORIGIN)
+    dock.viewer.add_layer(truth)
+    truth.paint((6, 33, 40), 2)
+    with qtbot.waitSignal(dock.compare.slot.done, timeout=20_000):
+        dock.compare.run.click()
+    dock.viewer.dims.set_point(0, ORIGIN[0])  # a scroll changes nothing
+    assert dock.export.csv.isEnabled()
+    if way == "paint":
+        truth.paint((6, 20, 40), 2)
+    elif way == "undo":
+        truth.undo()
+    else:
+        truth.data = labels()
+    assert dock.compare.refusal == STALE_TRUTH
+    assert not dock.export.csv.isEnabled()
+    assert "the truth has changed since" in dock.compare.status
+    with qtbot.waitSignal(dock.compare.slot.done, timeout=20_000):
+        dock.compare.run.click()
+    assert not dock.compare.refusal
+
+
+def test_another_kind_of_file_is_refused_as_a_truth_in_words(dock, qtbot, tmp_path):
+    (tmp_path / "notes.txt").write_text("no label map")
+    with qtbot.waitSignal(dock.compare.opener.failed, timeout=20_000):
+        dock.compare.open_truth(tmp_path / "notes.txt")
+    text = dock.compare.messages.message("read").text
+    assert text.startswith("'notes.txt' is no label map")
+    assert "Open a NIfTI, NRRD or MHA file." in text
+
+
+def _when_asked(kind, then):
+    """Call `then` with the question's window as soon as one is open."""
+    until = time.monotonic() + 20
+
+    def look():
+        window = QApplication.activeModalWidget()
+        if isinstance(window, kind):
+            then(window)
+        elif time.monotonic() < until:
+            QTimer.singleShot(20, look)
+
+    QTimer.singleShot(20, look)
+
+
+@pytest.mark.parametrize("question", ["values", "grid"])
+def test_an_answer_is_not_applied_to_another_ct(dock, qtbot, tmp_path, question):
+    second = write_image(tmp_path / "second.nii.gz", hounsfield(seed=2))
+    foreign, away = labels() * 3, (ORIGIN[0] + 4, *ORIGIN[1:])
+
+    def answer(window):
+        open_case(qtbot, dock, second)
+        if question == "values":
+            window.choices[3].setCurrentText("Liver")
+            window.accept()
+        else:
+            window.button(QMessageBox.StandardButton.Yes).click()
+
+    if question == "values":
+        path = write_image(tmp_path / "foreign.nii.gz", foreign)
+        _when_asked(MappingDialog, answer)
+    else:
+        path = write_image(tmp_path / "away.nii.gz", labels(), away)
+        _when_asked(QMessageBox, answer)
+    with qtbot.waitSignal(dock.correct.opener.failed, timeout=20_000):
+        dock.correct.open_saved_masks(path)
+    assert "Another CT was opened" in dock.correct.messages.message("read").text
+    assert not dock.correct.opener.slot.running
+    assert not dock.session.masks.edited_voxels
+
+
+def test_another_ct_does_not_replace_a_case_of_a_set(dock, qtbot, tmp_path):
+    _filled(dock)
+    folder = tmp_path / "set"
+    with qtbot.waitSignal(dock.export.slot.done, timeout=20_000):
+        dock.export.add_to_set(folder)
+    kept = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    second = write_image(tmp_path / "second.nii.gz", hounsfield(seed=2))
+
+    def answer(window):
+        open_case(qtbot, dock, second)
+        _filled(dock)
+        window.button(QMessageBox.StandardButton.Yes).click()
+
+    _when_asked(QMessageBox, answer)
+    with qtbot.waitSignal(dock.export.slot.failed, timeout=20_000):
+        dock.export.add_to_set(folder)
+    assert not dock.export.slot.running
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == kept
+    assert "Another CT was opened" in dock.export.messages.message("export").text
 
 
 def test_a_csv_that_cannot_be_written_leaves_the_old_one(dock, qtbot, tmp_path):

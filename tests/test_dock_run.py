@@ -1,10 +1,14 @@
 """A run in the window: its plan, its settings, and what it shows before its end."""
 
+import time
+
 import numpy as np
 import psutil
 import pytest
+from napari.layers import Labels
 
 from dock_case import (
+    ORIGIN,
     SPACING,
     TUMOUR,
     hounsfield,
@@ -13,11 +17,14 @@ from dock_case import (
     segment,
     write_image,
 )
+from napari_liverseg.core.errors import LiversegError
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.models.contract import Windows
 from napari_liverseg.models.spec import ModelSpec
+from napari_liverseg.ui.compare_section import STALE
 from napari_liverseg.ui.plan_line import REST_MS
 from napari_liverseg.ui.run_options import NO_MIRROR
+from napari_liverseg.ui.session import UNFINISHED
 from tiny_model import write_threshold_model
 
 pytestmark = pytest.mark.gui
@@ -72,23 +79,69 @@ def test_cancel_takes_back_what_was_shown(dock, qtbot, monkeypatch):
         dock.segment.progress.cancel.click()
 
     news.found.connect(cancel)
-    real = ModelSpec.load_networks
-
-    def slow(self):
-        network = real(self)[0]
-        network.register_forward_hook(lambda *_: qtbot_free_sleep())
-        return (network,)
-
-    def qtbot_free_sleep():
-        import time
-
-        time.sleep(0.15)
-
-    monkeypatch.setattr(ModelSpec, "load_networks", slow)
+    _slow_down(monkeypatch)
     with qtbot.waitSignal(dock.segment.slot.stopped, timeout=20_000):
         dock.segment.segment()
     np.testing.assert_array_equal(dock.session.masks.segmentation().labels, before)
     assert "Stopped" in dock.segment.result.text()
+
+
+def _slow_down(monkeypatch):
+    """Let each window take long enough for Cancel to come before the end."""
+    real = ModelSpec.load_networks
+
+    def slow(self):
+        network = real(self)[0]
+        network.register_forward_hook(lambda *_: time.sleep(0.15))
+        return (network,)
+
+    monkeypatch.setattr(ModelSpec, "load_networks", slow)
+
+
+def test_a_part_of_a_run_is_no_result(dock, qtbot, monkeypatch):
+    segment(qtbot, dock)
+    dock.viewer.add_layer(
+        Labels(labels(), name="truth", scale=SPACING, translate=ORIGIN)
+    )
+    with qtbot.waitSignal(dock.compare.slot.done, timeout=20_000):
+        dock.compare.run.click()
+    assert not dock.compare.refusal
+    buttons = (dock.export.labels, dock.export.retraining, dock.compare.run)
+    seen = []
+
+    def look_and_cancel(run, found, box):
+        if not seen:
+            seen.extend((button.isEnabled(), button.toolTip()) for button in buttons)
+            seen.append((dock.export.csv.isEnabled(), dock.compare.refusal))
+            with pytest.raises(LiversegError, match="show only a part of it"):
+                dock.session.segmentation()
+        dock.segment.progress.cancel.click()
+
+    dock.segment._news.found.connect(look_and_cancel)
+    _slow_down(monkeypatch)
+    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=20_000):
+        dock.segment.segment()
+    assert seen == [(False, UNFINISHED)] * 3 + [(False, STALE)]
+    assert all(button.isEnabled() for button in buttons)
+    assert dock.compare.refusal == STALE
+    assert "the masks have changed since" in dock.compare.status
+
+
+def test_lesions_are_counted_anew_when_a_run_is_taken_back(dock, qtbot):
+    segment(qtbot, dock)
+    session, masks = dock.session, dock.session.masks
+    held = masks.volumes()
+    part = np.zeros((3, 16, 27), np.uint8)
+    part[:, ::4] = 2
+    session.show_partial(part, (slice(5, 8), slice(10, 26), slice(4, 31)))
+    with masks.liver.block_history():
+        masks.liver.paint((6, 33, 40), 1)
+    assert masks.lesion_count != held.lesions
+    changes = masks.changes
+    session.drop_partial()
+    assert masks.changes > changes
+    assert masks.volumes().lesions == held.lesions
+    assert masks.volumes().tumour_ml == held.tumour_ml
 
 
 def test_settings_behind_more_reach_the_run(dock, qtbot, monkeypatch):

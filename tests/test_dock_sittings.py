@@ -129,6 +129,20 @@ def test_a_dock_opened_again_goes_on_with_the_same_masks(dock, qtbot, make_dock)
         again.close_down()
 
 
+def test_a_dock_that_closes_mid_run_leaves_no_part_of_it(dock, qtbot):
+    box = (slice(2, 9), slice(4, 20), slice(3, 30))
+    dock.session.show_partial(np.full((7, 16, 27), 2, np.uint8), box)
+    _dab(dock.session.masks.liver)
+    stroke = dock.session.masks.liver.edits.mask.copy()
+    _, open_again = _reopen(qtbot, dock)
+    again = open_again()
+    try:
+        written = again.session.segmentation().labels
+        np.testing.assert_array_equal(written, stroke.astype(np.uint8))
+    finally:
+        again.close_down()
+
+
 def test_an_offer_stays_until_it_is_answered(dock, make_dock, qtbot, case_path):
     _dab(dock.session.show_layers().liver)
     dock.close_down()

@@ -153,7 +153,7 @@ def test_processes_that_train_share_the_cores(
     monkeypatch, cores, devices, tasks, drawing
 ):
     monkeypatch.setattr("os.cpu_count", lambda: cores)
-    monkeypatch.setenv("SLURM_NTASKS", str(tasks))
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", str(tasks))
     assert Place("cpu", devices).drawing == drawing
 
 

@@ -270,6 +270,19 @@ def test_finished_masks_claim_the_whole_volume():
         np.testing.assert_array_equal(again.edited.mask, edits.mask)
 
 
+def test_corrections_fit_the_grid_that_they_were_made_on():
+    grid = Geometry(SHAPE, (3.0, 0.9, 0.7), (-120.5, 14.0, 33.25))
+    made = Corrections(SHAPE, datetime.now(UTC), {}, grid)
+    rounded = Geometry(SHAPE, (3.0, 0.9004, 0.7), (-120.5, 14.1, 33.25))
+    assert made.fit(grid)
+    assert made.fit(rounded)
+    assert not made.fit(Geometry(SHAPE, (3.0, 0.9, 0.7), (-117.5, 14.0, 33.25)))
+    assert not made.fit(Geometry(SHAPE, (3.0, 0.9, 0.8), (-120.5, 14.0, 33.25)))
+    of_old_journal = Corrections(SHAPE, datetime.now(UTC), {})
+    assert of_old_journal.fit(Geometry(SHAPE))
+    assert not of_old_journal.fit(Geometry(SHAPE[::-1]))
+
+
 @pytest.mark.parametrize("size", [1, 7, 8, 9])
 def test_a_full_patch_is_every_voxel(size):
     box = (slice(1, 2), slice(0, 1), slice(3, 3 + size))

@@ -1,10 +1,14 @@
 """The journal survives crashes: complete versions, newest readable first."""
 
+import os
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_liverseg.core.geometry import Geometry
 from napari_liverseg.editing.corrections import Corrections, corrections_of
 from napari_liverseg.editing.edited import EditedVoxels
 from napari_liverseg.editing.journal import Journal, journal_folder
@@ -128,3 +132,22 @@ def test_undone_corrections_are_not_set_aside(tmp_path):
     journal.write(Corrections(SHAPE, NOW, {}))
     journal.set_aside()
     assert journal.offered() is None
+
+
+def test_where_corrections_lie_is_read_back(tmp_path):
+    tilt = ((1.0, 0.0, 0.0), (0.0, 0.8, -0.6), (0.0, 0.6, 0.8))
+    grid = Geometry(SHAPE, (3.0, 0.9, 0.7), (-120.5, 14.0, 33.25), tilt)
+    Journal(tmp_path / "new").write(replace(_corrections(2), grid=grid))
+    assert Journal(tmp_path / "new").latest().grid == grid
+    Journal(tmp_path / "old").write(_corrections(2))
+    assert Journal(tmp_path / "old").latest().grid is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+def test_a_full_disk_is_not_filled_with_unfinished_versions(tmp_path):
+    (tmp_path / f"corrections-000001.{os.getpid()}.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        Journal(tmp_path).write(_corrections(2))
+    assert not list(tmp_path.iterdir())
+    Journal(tmp_path).write(_corrections(2))
+    assert _first_column(Journal(tmp_path).latest()) == 2

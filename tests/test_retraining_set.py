@@ -1,6 +1,8 @@
 """Corrected cases become an nnU-Net dataset that knows patients but not names."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
@@ -10,9 +12,12 @@ from dicom_factory import Style, write_series
 from io_cases import GRID, SHAPE, ct, oblique
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.segmentation import Segmentation
+from napari_liverseg.io import folder_lock
 from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.io.retraining_set import add_case
+from napari_liverseg.training.folds import draw_folds
 
 
 def case(folder, uid, patient, grid=GRID):
@@ -52,6 +57,14 @@ def test_ids_are_by_patient(tmp_path, dataset):
     assert b"1.3" not in everything
 
 
+def test_a_number_that_stands_for_no_name_is_no_patient(tmp_path, dataset):
+    for uid, patient in (("1.1", "anna-1"), ("1.2", ""), ("1.3", "")):
+        add_case(dataset, *case(tmp_path, uid, patient))
+    cases = find_labelled(dataset).cases
+    assert [case.patient for case in cases] == ["liver_P001", None, None]
+    assert "2 name none" in draw_folds(cases, 2, seed=1).note
+
+
 def test_the_layout_is_nnunets(tmp_path, dataset):
     volume, segmentation = case(tmp_path, "1.1", "anna-1", oblique())
     name = add_case(dataset, volume, segmentation)
@@ -66,8 +79,8 @@ def test_the_layout_is_nnunets(tmp_path, dataset):
         "numTraining": 1,
         "file_ending": ".nii.gz",
     }
-    files = sorted(p.name for p in dataset.iterdir())
-    assert files == ["cases.json", "dataset.json", "imagesTr", "labelsTr"]
+    files = {p.name for p in dataset.iterdir()} - {folder_lock.LOCK_FILE}
+    assert files == {"cases.json", "dataset.json", "imagesTr", "labelsTr"}
     again = open_ct(dataset / "imagesTr" / f"{name}_0000.nii.gz")
     np.testing.assert_array_equal(again.hu, volume.hu)
     back = read_label_map(dataset / "labelsTr" / f"{name}.nii.gz", again)
@@ -84,6 +97,32 @@ def test_the_same_series_replaces_itself_only_by_decision(tmp_path, dataset):
     label = nib.load(dataset / "labelsTr" / f"{name}.nii.gz")
     assert label.get_fdata().sum() == 0
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
+
+
+def test_two_that_add_at_once_lose_no_case(tmp_path, dataset):
+    cases = [case(tmp_path, f"1.{n}", f"patient-{n}") for n in range(1, 5)]
+    barrier = threading.Barrier(len(cases))
+
+    def add(one):
+        barrier.wait()
+        return add_case(dataset, *one)
+
+    with ThreadPoolExecutor(len(cases)) as threads:
+        names = list(threads.map(add, cases))
+    assert len(set(names)) == len(cases)
+    index = json.loads((dataset / "cases.json").read_text())["cases"]
+    assert {index[n]["series"] for n in names} == {v.series_key for v, _ in cases}
+    assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 4
+
+
+def test_a_set_that_stays_in_use_is_a_sentence(tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(folder_lock, "PATIENCE_S", 0.1)
+    dataset.mkdir()
+    with (
+        folder_lock.locked(dataset),
+        pytest.raises(ExportError, match="Somebody else"),
+    ):
+        add_case(dataset, *case(tmp_path, "1.1", "anna-1"))
 
 
 def test_a_foreign_or_broken_dataset_is_left_alone(tmp_path, dataset):

@@ -44,6 +44,7 @@ from napari_liverseg.training.classifier_fit import ClassifierEpoch, ClassifierF
 from napari_liverseg.training.compute import Place
 from napari_liverseg.training.curves import BOARD_FOLDER
 from napari_liverseg.training.picture_set import check_pictures
+from napari_liverseg.training.picture_split import keep_split
 from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
 from picture_case import (
     ROWS,
@@ -91,6 +92,20 @@ def test_it_learns_and_is_judged_on_the_test_part(trained):
         rows = list(csv.DictReader(file))
     assert len(rows) == TINY["epochs"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+
+
+def test_a_split_is_of_its_pictures_and_no_others(tmp_path):
+    folder = make_pictures(tmp_path / "pictures")
+    data, path = find_pictures(folder), tmp_path / "split.json"
+    split = keep_split(path, data, (0.2, 0.2), 1)
+    assert keep_split(path, data, (0.2, 0.2), 1) == split
+    assert not any(p.path.name in path.read_text() for p in data.pictures)
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert keep_split(path, find_pictures(moved), (0.2, 0.2), 1) == split
+    one = find_pictures(moved).pictures[0].path
+    one.rename(one.with_name(f"zz{one.name}"))  # every number behind it moves
+    with pytest.raises(CaseError, match="other pictures"):
+        keep_split(path, find_pictures(moved), (0.2, 0.2), 1)
 
 
 def test_curves_that_cannot_be_drawn_end_no_training(tmp_path):

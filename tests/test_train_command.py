@@ -163,6 +163,7 @@ def test_two_processes_train_one_network(data, tmp_path):
     out = tmp_path / "out"
     recipe = write_recipe(tmp_path / "r.yaml", steps_per_epoch=2, epochs=2)
     given = words(recipe, "--data", data, "-o", out, "--folds", 2, "--devices", 2)
+    given += ["--max-minutes", "60"]  # by the clock of the first of both
     command = [sys.executable, "-m", "napari_liverseg.cli", *given]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=600, env=dict(os.environ)

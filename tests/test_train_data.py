@@ -90,6 +90,9 @@ def test_organs_are_named_by_the_recipe_or_recognised():
         label_values(labels, Names(organ=("kidney",)))
     with pytest.raises(CaseError, match="do not tell the liver"):
         label_values({"background": 0, "spleen": 1}, Names())
+    left_out = {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}
+    with pytest.raises(CaseError, match="leaves voxels out"):
+        label_values(left_out, Names())
 
 
 def test_one_report_names_every_bad_case_before_anything_is_trained(data, tmp_path):

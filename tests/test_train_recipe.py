@@ -10,10 +10,11 @@ from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.training.alter import Alterer
 from napari_liverseg.training.augmentation import Augmentation
 from napari_liverseg.training.card import draft, structures
-from napari_liverseg.training.compute import precision_for, processes
+from napari_liverseg.training.compute import precision_for
+from napari_liverseg.training.launch import processes, rank_in
 from napari_liverseg.training.learner import Learner
 from napari_liverseg.training.objective import make_loss
-from napari_liverseg.training.order import rank_in
+from napari_liverseg.training.pace import Pace
 from napari_liverseg.training.patches import Numbers
 from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
 from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
@@ -193,12 +194,33 @@ def test_number_formats_are_taken_only_where_the_device_has_them():
 def test_processes_are_counted_as_whoever_started_them_says():
     torchrun = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}
     assert processes(torchrun, 1) == (4, 2)
-    slurm = {"SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_PROCID": "5"}
+    job = {"SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_PROCID": "5"}
+    slurm = {**job, "SLURM_STEP_NUM_TASKS": "6"}
     assert processes(slurm, 1) == (2, 3)
     assert rank_in(slurm) == 5
-    assert processes({"SLURM_NTASKS": "1"}, 2) == (2, 1)
+    assert processes({"SLURM_STEP_NUM_TASKS": "1"}, 2) == (2, 1)
+    # A batch script is one process, for however many the job has room.
+    assert processes(job, 2) == (2, 1)
+    assert rank_in(job) == 0
+    within = {**slurm, **torchrun, "RANK": "7"}
+    assert processes(within, 1) == (4, 2)
+    assert rank_in(within) == 7
     assert rank_in({"RANK": "3", "LOCAL_RANK": "1"}) == 3
     assert rank_in({}) == 0
+
+
+def test_a_clock_begins_when_all_processes_are_there(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    pace = Pace(100, minutes=12.0)
+    pace.start()
+    now += 60 * 11  # while the first process measured the fold before
+    assert pace.share(0) > 0.9
+    pace.start()
+    assert pace.share(0) == 0
+    now += 60 * 6
+    assert pace.share(0) == 0.5
+    assert not pace.is_over
 
 
 def test_a_model_of_another_organ_says_what_is_shown_as_liver():

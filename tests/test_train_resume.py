@@ -14,6 +14,7 @@ from napari_liverseg.cli import main
 from napari_liverseg.core.errors import ExportError, ModelError
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
+from napari_liverseg.training.whole_file import write_text
 from training_case import Told, make_set, run_tiny, write_recipe
 
 
@@ -80,6 +81,15 @@ def test_ctrl_c_saves_and_resume_goes_on(data, tmp_path, monkeypatch, capsys):
     assert main(again) == 0
     assert int(curve(out)[-1]["epoch"]) > 3
     assert (out / "model" / "model.json").is_file()
+
+
+def test_a_file_in_a_folders_place_is_a_sentence(data, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ExportError, match="is a file, not a folder"):
+        run_tiny(data, tmp_path / "out")
+    with pytest.raises(ExportError, match="could not be written"):
+        write_text(tmp_path / "out" / "page.html", "lost")
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(data, uninterrupted, tmp_path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.batch.result import FILES, LABELS_FILE, REPORT_FILE
+from napari_liverseg.batch.sight import files_of, sight_of
 from napari_liverseg.core.errors import ExportError
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 def finished(case: Case, output: Path, wish: Wish) -> dict[str, Any] | None:
     """Return the report of a result that this batch would make again, or None.
 
-    It is one of the same model, thresholds, decisions and options of the run,
+    It is one of the same CT, model, thresholds, decisions and options of the run,
     not older than its CT. A result of any other kind is in the way, unless it may
-    be replaced.
+    be replaced, or the CT is gone: whoever opens it says so.
 
     Parameters
     ----------
@@ -41,13 +42,13 @@ def finished(case: Case, output: Path, wish: Wish) -> dict[str, Any] | None:
     if not there:
         return None
     report = _read(folder / REPORT_FILE) if len(there) == len(FILES) else None
-    same = report is not None and _same(report, wish) and _same_series(report, case)
+    same = report is not None and _same(report, wish) and _same_ct(report, case)
     if same and not _older(folder, case):
         return report
-    if wish.overwrite:
+    if wish.overwrite or not case.path.exists():
         return None
-    found = "Its folder holds another result: of another model, other options or an "
-    found += "older CT."
+    found = "Its folder holds another result: of another model, other options, another "
+    found += "or an older CT."
     raise ExportError(found, "Replace it with --overwrite, or choose another folder.")
 
 
@@ -79,29 +80,40 @@ def _same(report: dict[str, Any], wish: Wish) -> bool:
         return False
 
 
-def _same_series(report: dict[str, Any], case: Case) -> bool:
-    """Whether the result is of the series that a list names by its UID."""
+def _same_ct(report: dict[str, Any], case: Case) -> bool:
+    """Whether the result is of the files of a case, and of the series it names."""
     from napari_liverseg.io.keys import series_key
 
-    if case.series is None or not re.fullmatch(r"[0-9.]+", case.series):
+    # Reports of older versions lack it, and those of `segment` are of no batch.
+    if report.get("ct_files") is not None:
+        sight = sight_of(case.path.resolve())
+        if report["ct_files"] != ct_files(case, sight):
+            return False
+    if not _names_uid(case):
         return True
-    return bool(report["case"] == series_key(case.series, report["decisions"]))
+    return bool(report["case"] == series_key(case.series or "", report["decisions"]))
+
+
+def ct_files(case: Case, sight: str) -> str:
+    """Return a hash of which files a case is, and which of them it names.
+
+    Parameters
+    ----------
+    case : Case
+    sight : str
+        Of its files, see `sight_of`.
+    """
+    # A UID may be added to a list later: the key of the series tells it.
+    named = "" if _names_uid(case) else case.series or ""
+    return hashlib.sha256(f"{sight}\0{named}".encode()).hexdigest()
+
+
+def _names_uid(case: Case) -> bool:
+    """Whether a list names the series by its UID, and not by a file's path."""
+    return re.fullmatch(r"[0-9.]+", case.series or "") is not None
 
 
 def _older(folder: Path, case: Case) -> bool:
     """Whether a file of the CT came after the result."""
     made_ns = (folder / LABELS_FILE).stat().st_mtime_ns
     return any(stat.st_mtime_ns > made_ns for _, stat in files_of(case.path))
-
-
-def files_of(path: Path) -> list[tuple[str, os.stat_result]]:
-    """Return each file of a case by its path inside it, with its size and times."""
-    if not path.is_dir():
-        return [("", path.stat())] if path.exists() else []
-    found = []
-    for where, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            file = os.path.join(where, name)  # noqa: PTH118 - a thousand slices
-            found.append((os.path.relpath(file, path), os.stat(file)))  # noqa: PTH116
-    return found

@@ -34,6 +34,8 @@ class Making:
         Most memory that the computing process has held, in MB (1e6).
     model_digest : str
         Of all that decides what the model says, see `digest_of`.
+    ct_files : str or None
+        Which files the CT is, see `finished.ct_files`; None outside of a batch.
     """
 
     run: RunRecord
@@ -41,6 +43,7 @@ class Making:
     seconds: float
     peak_memory_mb: float
     model_digest: str
+    ct_files: str | None = None
 
 
 def write_result(
@@ -71,6 +74,7 @@ def write_result(
     report["seconds"] = round(making.seconds + writing, 3)
     report["peak_memory_mb"] = making.peak_memory_mb
     report["model_digest"] = making.model_digest
+    report["ct_files"] = making.ct_files
     text = json.dumps(report, indent=2, allow_nan=False)
     (folder / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
     return report

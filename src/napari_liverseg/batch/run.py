@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
-from napari_liverseg.batch.finished import finished
+from napari_liverseg.batch.finished import ct_files, finished
 from napari_liverseg.batch.hand import (
     LostTakingModelError,
     LostWorkerError,
@@ -63,10 +63,11 @@ class Listener(Protocol):
 
 @dataclass(eq=False)
 class _Turn:
-    """A case on its way, and what was opened of it here."""
+    """A case on its way, which files it is, and what was opened of it here."""
 
     case: Case
     attempts: int = 0
+    files: str = ""
     opened: tuple[Voxels, CTVolume] | None = None
 
 
@@ -163,6 +164,7 @@ class Batch:
         try:
             while self.waiting:
                 present = crew.present()
+                self._forget_lost(present)
                 self._take_back(present)
                 ended = self._collect()
                 fit = [worker for worker in present if worker not in self._unfit]
@@ -176,6 +178,11 @@ class Batch:
         finally:
             for running in self._running.values():
                 running.held.cancel()
+
+    def _forget_lost(self, present: tuple[str, ...]) -> None:
+        """Let workers that went away come back under the same address."""
+        for worker in [w for w in self._unfit if w not in present]:
+            del self._unfit[worker]
 
     def _take_back(self, present: tuple[str, ...]) -> None:
         """Take the cases of lost workers back."""
@@ -213,7 +220,7 @@ class Batch:
             foreign = not self._here or greeting.installation != self._here
             self._sends |= foreign and self._wish.send == "auto"
             # A case that cannot be opened leaves its worker free for the next.
-            while self._turns and worker not in self._running:
+            while self._turns and self._is_free(worker):
                 self._start(crew, worker, self._turns.popleft())
         if (
             self._sends
@@ -222,6 +229,9 @@ class Batch:
             and self._turns[0].opened is None
         ):
             self._open(self._turns.popleft(), put_back=True)
+
+    def _is_free(self, worker: str) -> bool:
+        return worker not in self._running and worker not in self._unfit
 
     def _make_fit(self, crew: Crew, worker: str) -> Greeting | None:
         """Return the greeting of a worker that is fit, or note why it is not."""
@@ -242,25 +252,24 @@ class Batch:
         try:
             if by_voxels and turn.opened is None and not self._open(turn):
                 return
-            order = self._order(turn.case, device, by_path=not by_voxels)
+            order = self._order(turn, device, by_path=not by_voxels)
         except OSError as error:
             self._end(_refusal(turn.case.name, refusal_of(error)))
             return
         voxels, volume = turn.opened if by_voxels and turn.opened else (None, None)
-        turn.opened = None
-        turn.attempts += 1
         try:
             held = hand_out(crew, worker, order, voxels)
         except LostWorkerError as error:
             # The case never got there: that is no attempt.
-            turn.attempts -= 1
             self._unfit[worker] = error
             self._turns.append(turn)
             return
+        turn.opened = None
+        turn.attempts += 1
         held.future.add_done_callback(self._news.put)
         self._running[worker] = _Running(turn, held, volume)
 
-    def _order(self, case: Case, device: str, *, by_path: bool) -> Order:
+    def _order(self, turn: _Turn, device: str, *, by_path: bool) -> Order:
         wish = self._wish
         order = Order(
             self._card,
@@ -271,13 +280,17 @@ class Batch:
         )
         if not by_path:
             return order
-        path = case.path.resolve()
-        return replace(order, path=str(path), series=case.series, sight=sight_of(path))
+        path = turn.case.path.resolve()
+        sight = sight_of(path)
+        turn.files = ct_files(turn.case, sight)
+        return replace(order, path=str(path), series=turn.case.series, sight=sight)
 
     def _open(self, turn: _Turn, *, put_back: bool = False) -> bool:
         """Open a case here; a case that cannot be opened ends."""
         case = turn.case
         try:
+            # First, so that files that are replaced meanwhile count as others.
+            turn.files = ct_files(case, sight_of(case.path.resolve()))
             volume = open_chosen(case.path, case.series, self._wish.decisions, BY_LIST)
         except Exception as error:  # noqa: BLE001 - one bad case must not end the others
             self._end(_refusal(case.name, refusal_of(error)))
@@ -295,24 +308,25 @@ class Batch:
             self._unseen(turn)
         else:
             try:
-                row = self._write(turn.case, answer, running.volume)
+                row = self._write(turn, answer, running.volume)
             except Exception as error:  # noqa: BLE001 - one bad case must not end the others
                 row = _refusal(turn.case.name, refusal_of(error))
             self._end(row)
 
-    def _write(self, case: Case, done: Done, volume: CTVolume | None) -> Row:
+    def _write(self, turn: _Turn, done: Done, volume: CTVolume | None) -> Row:
         if volume is None:
             volume = empty_volume(done.volume or {})
         making = Making(
             done.run, self._wish.thresholds, done.seconds, done.peak_memory_mb,
-            self._wish.model_digest,
+            self._wish.model_digest, turn.files,
         )  # fmt: skip
         segmentation = unpack(done, volume.geometry)
-        folder, overwrite = self._output / case.name, self._wish.overwrite
+        name = turn.case.name
+        folder, overwrite = self._output / name, self._wish.overwrite
         with all_or_none(folder, FILES, overwrite=overwrite) as unfinished:
             report = write_result(unfinished, segmentation, volume, making)
         warnings = (p.message for p in volume.problems if p.severity == "warning")
-        return row_of(case.name, "done", report, tuple(warnings))
+        return row_of(name, "done", report, tuple(warnings))
 
     def _unseen(self, turn: _Turn) -> None:
         """Send the voxels of this case and the rest: the worker does not see it."""
@@ -355,7 +369,7 @@ class Batch:
         unfit = [self._unfit[worker] for worker in present if worker in self._unfit]
         if len(unfit) < len(present):
             return
-        # The lost are listed for a while, and may be started anew under other names.
+        # The lost are listed for a while, and may be started anew.
         there = [error for error in unfit if not isinstance(error, LostWorkerError)]
         if there:
             raise there[0]

@@ -1,11 +1,10 @@
-"""Whether two computers see the same files, told without reading them."""
+"""Whether files are the same, here and elsewhere, told without reading them."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
-
-from napari_liverseg.batch.finished import files_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,8 +13,9 @@ if TYPE_CHECKING:
 def sight_of(path: Path) -> str:
     """Return a hash of the names, sizes and times of a case's files.
 
-    Disks that tell times with another precision give another hash, which costs
-    the sending of voxels and no more.
+    Names are those inside the case, so that it is the same wherever its disk is
+    mounted. Disks that tell times more coarsely than in microseconds may give
+    another hash.
 
     Raises
     ------
@@ -24,5 +24,21 @@ def sight_of(path: Path) -> str:
     """
     digest = hashlib.sha256()
     for name, stat in files_of(path):
-        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        # Windows and its network disks tell no nanoseconds.
+        time_us = stat.st_mtime_ns // 1000
+        digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{time_us}\0"))
     return digest.hexdigest()
+
+
+def files_of(path: Path) -> list[tuple[str, os.stat_result]]:
+    """Return each file of a case by its path inside it, with its size and times."""
+    if not path.is_dir():
+        return [(path.name, path.stat())] if path.exists() else []
+    found = []
+    for where, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            file = os.path.join(where, name)  # noqa: PTH118 - a thousand slices
+            inside = os.path.relpath(file, path).replace(os.sep, "/")
+            found.append((inside, os.stat(file)))  # noqa: PTH116
+    return found

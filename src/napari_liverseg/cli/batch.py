@@ -20,7 +20,7 @@ from napari_liverseg.cli.options import (
 )
 from napari_liverseg.cli.progress import progress_bar
 from napari_liverseg.cli.text import printable
-from napari_liverseg.core.errors import CaseError, LiversegError
+from napari_liverseg.core.errors import CaseError, LiversegError, MissingExtraError
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.options import RunOptions
 
@@ -161,6 +161,8 @@ def run(source: Path, output: Path, wish: "Wish", place: Place) -> None:
             try:
                 with _crew(place) as crew:
                     work.run(crew)
+            except MissingExtraError:
+                raise  # its next step is a command to copy, and ends with it
             except LiversegError as error:
                 step = f"{error.next_step} Finished cases stay and are skipped then."
                 raise type(error)(error.found, step) from error

@@ -34,6 +34,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare models on the same cases: one table, one page."""
+    from napari_liverseg.batch.outputs import all_or_none
     from napari_liverseg.core.progress import never_cancelled
     from napari_liverseg.training.extra import require_train
 
@@ -45,13 +46,17 @@ def compare(
         write_comparison,
     )
 
-    with progress_bar() as on_progress:
-        models = run_all(runs, data, device, on_progress, never_cancelled)
-    write_comparison(output, models)
-    if as_json:
-        typer.echo(json.dumps({"models": [asdict(model) for model in models]}))
-        return
-    # Upright on a terminal: a measure a line, a model a column.
-    turned = list(zip(*summary_rows(models), strict=True))
-    typer.echo(columns([[printable(cell) for cell in row] for row in turned]))
-    typer.echo(f"Wrote {output / PAGE_FILE}. Not for clinical use.")
+    # Tried before hours are spent; the files are written whole by themselves.
+    with all_or_none(output, ()):
+        with progress_bar() as on_progress:
+            models = run_all(runs, data, device, on_progress, never_cancelled)
+        # First, for the disk may be full by now.
+        if as_json:
+            typer.echo(json.dumps({"models": [asdict(model) for model in models]}))
+        else:
+            # Upright on a terminal: a measure a line, a model a column.
+            turned = list(zip(*summary_rows(models), strict=True))
+            typer.echo(columns([[printable(cell) for cell in row] for row in turned]))
+        write_comparison(output, models)
+    if not as_json:
+        typer.echo(f"Wrote {output / PAGE_FILE}. Not for clinical use.")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_liverseg.core.geometry import Geometry
     from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.editing.edited import EditedVoxels
 
@@ -63,16 +64,29 @@ class Corrections:
         When they were taken, with a time zone.
     masks : mapping of str to MaskCorrections
         By name of the mask, ``liver`` and ``tumour``; without edits: absent.
+    grid : Geometry or None
+        Where the volume lies in the patient, None where a journal does not tell.
     """
 
     shape: tuple[int, int, int]
     saved_at: datetime
     masks: Mapping[str, MaskCorrections]
+    grid: Geometry | None = None
 
     @property
     def count(self) -> int:
         """Number of edited voxels in all masks."""
         return sum(mask.edited.count for mask in self.masks.values())
+
+    def fit(self, grid: Geometry) -> bool:
+        """Whether each voxel lies where `grid` has the same one.
+
+        Formats round a grid differently, so half a voxel is allowed; two parts of
+        one series lie at least a whole slice apart.
+        """
+        if self.grid is None:
+            return self.shape == grid.shape
+        return self.grid.matches(grid, min(grid.spacing_mm) / 2)
 
 
 def corrections_from(segmentation: Segmentation, saved_at: datetime) -> Corrections:
@@ -95,7 +109,8 @@ def corrections_from(segmentation: Segmentation, saved_at: datetime) -> Correcti
         "liver": MaskCorrections(patch, (labels > 0).astype(np.uint8).ravel()),
         "tumour": MaskCorrections(patch, (labels == TUMOUR).astype(np.uint8).ravel()),
     }
-    return Corrections(segmentation.geometry.shape, saved_at, masks)
+    geometry = segmentation.geometry
+    return Corrections(geometry.shape, saved_at, masks, geometry)
 
 
 def corrections_of(

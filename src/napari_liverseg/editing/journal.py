@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_liverseg.core.data_folder import data_folder
+from napari_liverseg.core.geometry import Geometry, as_matrix
 from napari_liverseg.editing.corrections import Corrections, MaskCorrections
 from napari_liverseg.editing.patch import Patch
 
@@ -70,11 +71,14 @@ class Journal:
         number = max(map(_number, (*self._versions(), *self._sittings())), default=0)
         path = self.folder / f"corrections-{number + 1:06d}.npz"
         unfinished = path.with_suffix(f".{os.getpid()}.part")
-        with unfinished.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **_as_arrays(corrections))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        try:
+            with unfinished.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **_as_arrays(corrections))
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)  # a full disk needs its room
         for old in self._versions()[: -self._kept]:
             old.unlink(missing_ok=True)
         return path
@@ -168,6 +172,9 @@ def _as_arrays(corrections: Corrections) -> dict[str, np.ndarray]:
         "saved_at": np.array(corrections.saved_at.astimezone(UTC).isoformat()),
         "names": np.array(sorted(corrections.masks), dtype=np.str_),
     }
+    if corrections.grid is not None:
+        grid = corrections.grid
+        arrays["grid"] = np.array([grid.spacing_mm, grid.origin_mm, *grid.direction])
     for name, mask in corrections.masks.items():
         patch = mask.edited
         box = np.array([[s.start, s.stop] for s in patch.box])
@@ -189,7 +196,14 @@ def _read(path: Path) -> Corrections:
             box, bits, count, values = (file[f"{name}_{part}"] for part in PARTS)
             masks[name] = MaskCorrections(Patch(_box(box), bits, int(count)), values)
         saved_at = datetime.fromisoformat(str(file["saved_at"]))
-    return Corrections((z, y, x), saved_at, masks)
+        # Journals of versions before this one do not tell their grid.
+        grid = _grid((z, y, x), file["grid"]) if "grid" in file else None
+    return Corrections((z, y, x), saved_at, masks, grid)
+
+
+def _grid(shape: tuple[int, int, int], rows: np.ndarray) -> Geometry:
+    (a, b, c), (z, y, x), *direction = rows.tolist()
+    return Geometry(shape, (a, b, c), (z, y, x), as_matrix(np.array(direction)))
 
 
 def _box(ends: np.ndarray) -> Box:

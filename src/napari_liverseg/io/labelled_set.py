@@ -14,6 +14,9 @@ from napari_liverseg.core.segmentation import LABELS
 from napari_liverseg.io.formats import stem
 
 DATASET = "dataset.json"
+INDEX = "cases.json"
+"""What our own retraining set knows of its cases."""
+
 MOST_BYTES = 100_000_000
 """A longer file is no list of cases."""
 
@@ -131,16 +134,26 @@ def _from_nnunet(content: dict[str, Any], folder: Path) -> LabelledSet:
     labels = {p.name.removesuffix(end) for p in _files(folder / "labelsTr", end)}
     mark = f"_0000{end}"
     images = {p.name.removesuffix(mark) for p in _files(folder / "imagesTr", mark)}
+    nameless = _nameless(folder / INDEX)
     cases = tuple(
         LabelledCase(
             name,
             folder / "imagesTr" / f"{name}{mark}",
             folder / "labelsTr" / f"{name}{end}",
-            _patient_in(name),
+            None if name in nameless else _patient_in(name),
         )
         for name in sorted(labels | images)
     )
     return LabelledSet(cases, _label_values(content), "nnU-Net raw folder")
+
+
+def _nameless(index: Path) -> set[str]:
+    """Return the cases of our own set whose CT named no patient: IDs number all."""
+    try:
+        cases = json.loads(index.read_text(encoding="utf-8"))["cases"]
+        return {str(name) for name, keys in cases.items() if keys["patient"] is None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _files(folder: Path, end: str) -> list[Path]:

@@ -11,10 +11,11 @@ import SimpleITK as sitk
 
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.segmentation import LABELS
+from napari_liverseg.io.folder_lock import locked
 from napari_liverseg.io.grid import to_image
 from napari_liverseg.io.images import read_image
 from napari_liverseg.io.label_map import write_label_map
-from napari_liverseg.io.labelled_set import DATASET, find_labelled
+from napari_liverseg.io.labelled_set import DATASET, INDEX, find_labelled
 from napari_liverseg.io.proven_file import prove_same_grid, write_proven
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from napari_liverseg.core.volume import CTVolume
 
 ENDING = ".nii.gz"
-INDEX = "cases.json"
 
 
 def add_case(
@@ -60,11 +60,21 @@ def add_case(
     Raises
     ------
     ExportError
-        When the series is in the set already, or a file cannot be written.
+        When the series is in the set already, a file cannot be written, or somebody
+        else goes on writing.
     GeometryMismatchError
         When the segmentation does not lie on the CT's grid.
     """
     folder = Path(folder)
+    _make(folder)
+    # Two that add at once would take the same ID, and one case would be lost.
+    with locked(folder):
+        return _add(folder, volume, segmentation, overwrite=overwrite)
+
+
+def _add(
+    folder: Path, volume: CTVolume, segmentation: Segmentation, *, overwrite: bool
+) -> str:
     cases = _read_index(folder / INDEX)
     known = next(
         (c for c, k in cases.items() if k["series"] == volume.series_key), None
@@ -73,7 +83,8 @@ def add_case(
         found = f"This series is in the retraining set already, as '{known}'."
         raise ExportError(found, "Agree to overwrite it, or choose another set.")
     case = known or _new_id(cases, volume.patient_key)
-    _make_folders(folder)
+    for name in ("imagesTr", "labelsTr"):
+        _make(folder / name)
     label = folder / "labelsTr" / f"{case}{ENDING}"
     image = folder / "imagesTr" / f"{case}_0000{ENDING}"
     # A file without an entry in the index is left from an export cut short.
@@ -135,10 +146,9 @@ def _new_id(cases: dict[str, dict[str, str | None]], patient: str | None) -> str
     return f"liver_P{max(patients, default=0) + 1:03d}_01"
 
 
-def _make_folders(folder: Path) -> None:
+def _make(folder: Path) -> None:
     try:
-        for name in ("imagesTr", "labelsTr"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as failed:
         found = f"The folder '{folder.name}' cannot be written to."
         raise ExportError(found, "Choose another folder.") from failed

@@ -42,6 +42,12 @@ OBSOLETE = {"SwinUNETR": ("img_size",)}
 NEEDED = {"SwinUNETR": "einops"}
 """Packages that MONAI misses only once the network runs."""
 
+UNFIT = (
+    *(TypeError, ValueError, RuntimeError, KeyError, IndexError),
+    AssertionError,  # how some of torch's layers refuse their sizes
+)
+"""What classes raise whose arguments do not fit."""
+
 MAX_NUMBER = 100_000
 """No layer's size is larger; beyond it lies a forgery that fills the memory."""
 
@@ -133,7 +139,7 @@ def _builder(definition: Component) -> Callable[[], Network]:
     for name in OBSOLETE.get(kind.__name__, ()):
         arguments.pop(name, None)
     _refuse_arguments(arguments, kind, definition)
-    made = {name: _made(value, definition) for name, value in arguments.items()}
+    makers = {name: _maker(value, definition) for name, value in arguments.items()}
 
     package = NEEDED.get(kind.__name__, "torch")
     if importlib.util.find_spec(package) is None:
@@ -143,28 +149,30 @@ def _builder(definition: Component) -> Callable[[], Network]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return kind(**made)
+                return kind(**{name: make() for name, make in makers.items()})
         except ImportError as error:
             msg = "einops"
             raise MissingExtraError(msg, "bundles", kind.__name__) from error
-        except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
+        except UNFIT as error:
             raise _unfit(definition, f"cannot be built ({_line(error)})") from error
 
     return build
 
 
-def _made(value: Any, definition: Component) -> Any:
-    """Return an argument with the layers named in it, as their classes take them."""
+def _maker(value: Any, definition: Component) -> Callable[[], Any]:
+    """Return what makes an argument; the layers named in it were found harmless."""
     if isinstance(value, list):
-        return [_made(part, definition) for part in value]
+        parts = [_maker(part, definition) for part in value]
+        return lambda: [make() for make in parts]
     if not isinstance(value, dict):
-        return value
+        return lambda: value
+    arguments = {key: part for key, part in value.items() if key != TARGET}
+    makers = {key: _maker(part, definition) for key, part in arguments.items()}
     if TARGET not in value:
-        return {key: _made(part, definition) for key, part in value.items()}
+        return lambda: {key: make() for key, make in makers.items()}
     kind = _network_class(str(value[TARGET]), definition)
-    arguments = {k: _made(v, definition) for k, v in value.items() if k != TARGET}
     _refuse_arguments(arguments, kind, definition)
-    return kind(**arguments)
+    return lambda: kind(**{key: make() for key, make in makers.items()})
 
 
 def _network_class(target: str, definition: Component) -> type[Network]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ WRAPPERS = ("model", "state_dict", "network", "network_weights")
 MAX_SHARED = 4
 """Tensors may share their numbers, as tied layers do; more sharing is a bomb."""
 
+ZIP_START = b"PK\x03\x04"
+"""By these bytes PyTorch knows the zip that it writes since 1.6."""
+
+CUT = "are no file that torch.save wrote, or are cut"
+
 
 def read_tensors(content: bytes, title: str) -> Tensors:
     """Return the tensors of a checkpoint by name, on the CPU.
@@ -39,6 +45,7 @@ def read_tensors(content: bytes, title: str) -> Tensors:
     ModelError
         When it asks for anything but tensors to be built, or holds none.
     """
+    _refuse_packed(content, title)
     try:
         loaded: Any = torch.load(
             io.BytesIO(content), map_location="cpu", weights_only=True
@@ -46,7 +53,7 @@ def read_tensors(content: bytes, title: str) -> Tensors:
     except pickle.UnpicklingError as error:
         raise refused(title, "hold more than tensors, which could be code") from error
     except (RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
-        raise refused(title, "are no file that torch.save wrote, or are cut") from error
+        raise refused(title, CUT) from error
     while isinstance(loaded, Mapping):
         inner = next((k for k in WRAPPERS if isinstance(loaded.get(k), Mapping)), None)
         if inner is None:
@@ -60,6 +67,22 @@ def read_tensors(content: bytes, title: str) -> Tensors:
     if sum(v.nbytes for v in named.values()) > MAX_SHARED * len(content):
         raise refused(title, "unfold to more than their file holds")
     return {str(k).removeprefix("module."): v for k, v in named.items()}
+
+
+def _refuse_packed(content: bytes, title: str) -> None:
+    """Refuse a zip that unfolds to more than it is long, before any of it is read."""
+    if not content.startswith(ZIP_START):
+        return  # of PyTorch before 1.6, which packed nothing
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise refused(title, CUT) from error
+    # PyTorch never packs: a packed record is a bomb or a foreign file.
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        raise refused(title, "are packed, which torch.save does not do")
+    if sum(record.file_size for record in records) > len(content):
+        raise refused(title, "unfold to more than their file holds")
 
 
 def refuse_other_tensors(

@@ -18,6 +18,7 @@ from napari_liverseg.core.errors import (
     CancelledError,
     CaseError,
     DeviceError,
+    ExportError,
     ModelError,
 )
 from napari_liverseg.io.labelled_pictures import find_pictures
@@ -106,7 +107,7 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
             pictures = _pictures(recipe, order, data, ears)
         except CancelledError:
             return Trained(None, "", order.report, was_stopped=True)
-        network.to(order.place.kind)
+        network.to(order.place.one)
         fit = ClassifierFit(recipe, network, pictures, order.fold_folder(0), ears)
         fit.run()
         _write_curves(order.out / CURVES_FILE, fit.epochs)
@@ -257,7 +258,12 @@ def _listed(order: Order, saved: ClassifierSpec, fit: ClassifierFit) -> str:
     path = order.out / RESULT_FILE
     if path.is_file():
         return str(json.loads(path.read_text(encoding="utf-8"))["name"])
-    save_classifier(fit.network, saved, classifiers_folder() / saved.name)
+    folder = classifiers_folder() / saved.name
+    try:
+        save_classifier(fit.network, saved, folder)
+    except OSError as error:
+        found = f"The classifier could not be written to {folder}: {error.strerror}."
+        raise ExportError(found, "Make room, then go on with --resume.") from error
     content = {"name": saved.name, "sha256": saved.sha256}
     write_text(path, json.dumps(content, indent=1) + "\n")
     return saved.name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
-from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.errors import CaseError, LiversegError, ModelError
 from napari_liverseg.core.progress import stop_if
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.predictor import Predictor
@@ -150,8 +150,8 @@ def compare(
     ------
     ModelError
         When a run holds no model, or models are of different organs.
-    CaseError, GeometryMismatchError
-        When a case is no good.
+    CaseError
+        Before any model runs, with every case that is no good.
     CancelledError
         Once the user asked to stop.
     """
@@ -160,6 +160,7 @@ def compare(
     values = label_values(labelled.labels, _names(models))
     known = tuple(sorted({*labelled.labels.values(), 0}))
     reading = Reading(values, known, NO_MATTER_MM)
+    _check(labelled.cases, reading, on_progress, is_cancelled)
     made = []
     for number, (run, model) in enumerate(zip(runs, models, strict=True)):
         predictor = Predictor(model, device)
@@ -185,6 +186,27 @@ def compare(
             )
         )
     return tuple(made)
+
+
+def _check(
+    cases: Sequence[LabelledCase],
+    reading: Reading,
+    on_progress: OnProgress,
+    is_cancelled: IsCancelled,
+) -> None:
+    """Refuse cases that are no good before hours are spent on the others."""
+    bad = {}
+    for place, case in enumerate(cases):
+        stop_if(is_cancelled)
+        on_progress(place, len(cases), f"Checking case {place + 1}")
+        try:
+            open_labelled(case, reading)
+        except LiversegError as error:
+            bad[case.name] = str(error)
+    if bad:
+        head = f"{len(bad)} of {len(cases)} cases cannot be used; no model was run."
+        lines = (f"  {name}: {reason}" for name, reason in bad.items())
+        raise CaseError("\n".join([head, *lines]))
 
 
 def _all_networks(predictor: Predictor) -> tuple[torch.nn.Module, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch.plugins.environments import (
@@ -16,9 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from napari_liverseg.core.errors import DeviceError
 from napari_liverseg.inference.precision import multiplies_bf16
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from napari_liverseg.training.launch import by_torchrun, processes, slurm_tasks
 
 WAIT = datetime.timedelta(hours=12)
 """How long a process waits for one that still measures its cases."""
@@ -67,6 +65,12 @@ class Place:
         return kind
 
     @property
+    def one(self) -> str:
+        """The device of the first process, by its number where one was asked for."""
+        kind = self.kind
+        return self.device if self.device.partition(":")[0] == kind else kind
+
+    @property
     def drawing(self) -> int:
         """How many processes draw patches beside each training process."""
         if self.workers is not None:
@@ -88,32 +92,12 @@ class Place:
             options["devices"] = [int(self.device.partition(":")[2])]
         if devices * nodes > 1:
             options["strategy"] = DDPStrategy(timeout=WAIT)
-        if "SLURM_JOB_ID" in os.environ:
+        if "SLURM_JOB_ID" in os.environ and not by_torchrun(os.environ):
             # Saving on a signal is our own; a job is queued again by its script.
-            slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1
+            slurm = slurm_tasks(os.environ) > 1
             plugin = SLURMEnvironment(auto_requeue=False) if slurm else None
             options["plugins"] = [plugin or LightningEnvironment()]
         return options
-
-
-def processes(environment: Mapping[str, str], devices: int) -> tuple[int, int]:
-    """Return processes on each computer and computers, as whoever started them says.
-
-    Parameters
-    ----------
-    environment : mapping of str to str
-        Variables that torchrun and SLURM set.
-    devices : int
-        What is taken where neither started this.
-    """
-    if "TORCHELASTIC_RUN_ID" in environment:
-        here = int(environment["LOCAL_WORLD_SIZE"])
-        return here, int(environment["WORLD_SIZE"]) // here
-    tasks = int(environment.get("SLURM_NTASKS", "1"))
-    if tasks > 1:
-        nodes = int(environment.get("SLURM_NNODES", "1"))
-        return tasks // nodes, nodes
-    return devices, 1
 
 
 def precision_for(wanted: str, kind: str) -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from napari_liverseg.training.segmentation_recipe import Names
 
+IGNORE = "ignore"
+"""What nnU-Net calls voxels that nobody has labelled."""
+
 
 def label_values(labels: Mapping[str, int], wanted: Names) -> dict[int, int]:
     """Return value in the data set to value of ours: 1 organ, 2 lesion.
@@ -27,8 +30,12 @@ def label_values(labels: Mapping[str, int], wanted: Names) -> dict[int, int]:
     Raises
     ------
     CaseError
-        When a name is not there, or none means liver.
+        When a name is not there, none means liver, or voxels are left out.
     """
+    if IGNORE in {name.lower() for name in labels}:
+        said = f"The data set leaves voxels out, by the label '{IGNORE}' of nnU-Net."
+        step = "They would be taken for background: label them, or leave cases out."
+        raise CaseError(said, step)
     if wanted.organ or wanted.lesion:
         organ, lesion = _find(labels, wanted.organ), _find(labels, wanted.lesion)
     else:

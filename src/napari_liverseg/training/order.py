@@ -12,7 +12,6 @@ from napari_liverseg.training.recipe import read_recipe
 from napari_liverseg.training.whole_file import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from napari_liverseg.training.compute import Place
@@ -141,6 +140,9 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
     """
     if follows:
         return
+    if order.out.exists() and not order.out.is_dir():
+        found = f"{order.out} is a file, not a folder."
+        raise ExportError(found, "Choose an empty folder for the training.")
     kept = order.out / RECIPE_FILE
     begun = [path.name for path in order.out.glob("fold_*")]
     if not kept.is_file() or not begun:
@@ -163,10 +165,3 @@ def _refuse_foreign_folder(out: Path) -> None:
     if names - {RECIPE_FILE, CACHE, FOLDS_FILE}:
         found = f"The folder {out} holds something else."
         raise ExportError(found, "Choose an empty folder for the training.")
-
-
-def rank_in(environment: Mapping[str, str]) -> int:
-    """Return the number of this process among those of a training, from 0."""
-    if int(environment.get("SLURM_NTASKS", "1")) > 1:
-        return int(environment.get("SLURM_PROCID", "0"))
-    return int(environment.get("RANK", environment.get("LOCAL_RANK", "0")))

@@ -26,6 +26,10 @@ class Pace:
     _started: float = field(default_factory=time.monotonic)
     _first_step: int | None = None
 
+    def start(self) -> None:
+        """Begin to count; what came before, such as the wait for others, is none."""
+        self._started = time.monotonic()
+
     @property
     def seconds(self) -> float:
         """How long the fold has taken."""

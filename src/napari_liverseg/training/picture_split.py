@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -59,10 +60,11 @@ def keep_split(
         When a class has too few patients, or the file is of other pictures.
     """
     labels = [picture.label for picture in data.pictures]
+    digest = _digest(data)
     if path.is_file():
-        return _read(path, labels)
+        return _read(path, labels, digest)
     split = draw_split(labels, [p.patient for p in data.pictures], shares, seed)
-    content = {"seed": seed, "labels": labels}
+    content = {"seed": seed, "labels": labels, "pictures": digest}
     content |= {part: getattr(split, part) for part in PARTS}
     write_text(path, json.dumps(content) + "\n")
     return split
@@ -148,10 +150,26 @@ def _refuse_missing(
     raise CaseError(found, "Add pictures of other patients; three a class are least.")
 
 
-def _read(path: Path, labels: list[str]) -> PictureSplit:
+def _digest(data: LabelledPictures) -> str:
+    """Return a hash of the pictures' names, classes and patients, in their order.
+
+    Of patients only which pictures are of the same one: without their names, and
+    wherever the folder lies.
+    """
+    numbers: dict[str, int] = {}
+    said = [
+        (p.path.name, p.label, numbers.setdefault(p.patient, len(numbers)))
+        for p in data.pictures
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _read(path: Path, labels: list[str], digest: str) -> PictureSplit:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        is_same = content["labels"] == labels
+        # Earlier files do not know the pictures.
+        same = content.get("pictures", digest) == digest
+        is_same = same and content["labels"] == labels
         parts = [tuple(int(i) for i in content[part]) for part in PARTS]
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f"'{path.name}' cannot be read."

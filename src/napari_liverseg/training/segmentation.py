@@ -22,6 +22,7 @@ from napari_liverseg.training.gate_exam import ask_gate, without_gate
 from napari_liverseg.training.gate_findings import gate_figures, read_findings
 from napari_liverseg.training.held_out import Exam, measure_held_out, read_results
 from napari_liverseg.training.label_values import label_values
+from napari_liverseg.training.launch import rank_in
 from napari_liverseg.training.order import (
     MEASURES_FILE,
     OPEN_FOLDER,
@@ -29,7 +30,6 @@ from napari_liverseg.training.order import (
     Order,
     Trained,
     open_run,
-    rank_in,
 )
 from napari_liverseg.training.prepared_case import Reading
 from napari_liverseg.training.pretrained import pretrained
@@ -188,7 +188,7 @@ def _measure(run: Run, fold: int) -> bool:
     try:
         exam = Exam(
             run.reading,
-            run.order.place.kind,
+            run.order.place.one,
             _ears(run, fold).on_progress,
             lambda: stop.is_asked,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from napari_liverseg.training.prepared_case import PreparedCase
     from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
     from napari_liverseg.training.stop import Stop
+
+Value = TypeVar("Value")
 
 OnEpoch = Callable[[Epoch, str], None]
 """Called with an epoch and the words for it."""
@@ -97,12 +99,19 @@ class Watch(Callback):
         learner.last_good = self.checkpoint
         # Lightning has taken SIGTERM by now, and would end without saving.
         self.ears.stop.listen_again()
+        # All processes have met here: one may have measured the fold before alone.
+        self.pace.minutes = _of_the_first(trainer, self.pace.minutes)
+        self.pace.start()
 
     def on_train_batch_start(
         self, trainer: Trainer, learner: LightningModule, _batch: Any, _index: int
     ) -> None:
         """Say how much of the training is over."""
-        learner.share = self.pace.share(trainer.global_step)
+        share = self.pace.share(trainer.global_step)
+        if self.pace.minutes is not None:
+            # By one clock, or the processes' networks would drift apart.
+            share = _of_the_first(trainer, share)
+        learner.share = share
 
     def on_train_batch_end(
         self,
@@ -249,6 +258,14 @@ class Watch(Callback):
         if trainer.world_size == 1:
             return wanted
         return bool(trainer.strategy.reduce_boolean_decision(wanted, all=False))
+
+
+def _of_the_first(trainer: Trainer, value: Value) -> Value:
+    """Return what the first process has."""
+    if trainer.world_size == 1:
+        return value
+    first: Value = trainer.strategy.broadcast(value)
+    return first
 
 
 def _summed(trainer: Trainer, values: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import ExportError
@@ -43,7 +44,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "the disk may be full"
         found = f"'{path.name}' could not be written: {str(reason).lower()}."
-        step = f"What was saved before is in {path.parent}: make room, then --resume."
+        kept = f"What was saved before is in {path.parent}"
+        step = f"{kept}: make room, then begin again, a training with --resume."
         raise ExportError(found, step) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,15 @@ from napari_liverseg.ui.label_map_opener import LabelMapOpener
 from napari_liverseg.ui.measures_table import MeasuresTable
 from napari_liverseg.ui.message import copy_text
 from napari_liverseg.ui.progress_row import ProgressRow
+from napari_liverseg.ui.repaints import Repaints
 from napari_liverseg.ui.section import Section
+from napari_liverseg.ui.session import UNFINISHED
 from napari_liverseg.ui.truth_layer import show_truth, truth_candidates, truth_from
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari.layers import Layer
+    from napari.layers import Labels
 
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.segmentation import Segmentation
@@ -33,6 +36,31 @@ if TYPE_CHECKING:
 
 
 STALE = "The masks have changed: compare again"
+STALE_TRUTH = "The truth has changed: compare again"
+SINCE = {
+    STALE: "the masks have changed since",
+    STALE_TRUTH: "the truth has changed since",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What a comparison has looked at.
+
+    Parameters
+    ----------
+    volume : CTVolume
+    changes : int
+        `Masks.changes` at its start.
+    truth : Labels
+    repaints : int
+        Of the truth, at its start.
+    """
+
+    volume: CTVolume
+    changes: int
+    truth: Labels
+    repaints: int
 
 
 class CompareSection(Section):
@@ -45,8 +73,9 @@ class CompareSection(Section):
         super().__init__(5, "Compare")
         self._session = session
         self.measures: CaseMeasures | None = None
-        self._case: CTVolume | None = None
-        self._changes = self._started = 0
+        self._asked: Compared | None = None
+        self._measured: Compared | None = None
+        self._repaints = Repaints(self._show_age)
         self.opener = LabelMapOpener(session, self, "Reading the truth")
         self.opener.opened.connect(self._on_truth)
         self.opener.failed.connect(partial(self.messages.show_error, "read"))
@@ -57,6 +86,7 @@ class CompareSection(Section):
         self.slot.started.connect(self.refresh)
         self.truth = QComboBox()
         self.truth.setAccessibleName("Layer with the ground truth")
+        self.truth.currentIndexChanged.connect(self._show_age)
         self.truth.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -70,6 +100,7 @@ class CompareSection(Section):
         session.case_changed.connect(self._on_case)
         session.layers_changed.connect(self.refresh)
         session.masks_changed.connect(self._on_masks)
+        session.partial_changed.connect(self.refresh)
         self.refresh()
 
     def _lay_out(self) -> None:
@@ -104,15 +135,22 @@ class CompareSection(Section):
         except LiversegError as error:
             self.messages.show_error("run", error)
             return
-        self._case, self._started = volume, self._changes_now
+        self._repaints.follow(layer)
+        repaints = self._repaints.count(layer)
+        self._asked = Compared(volume, self._changes_now, layer, repaints)
         self.slot.start(partial(measure, prediction, truth))
 
     @property
     def refusal(self) -> str:
         """Why the measures cannot be copied or saved; empty when they can."""
-        if self.measures is None:
+        of = self._measured
+        if self.measures is None or of is None:
             return "Compare with a truth first"
-        return "" if self._changes == self._changes_now else STALE
+        if of.changes != self._changes_now or self._session.is_partial:
+            return STALE
+        painted = self._repaints.count(of.truth) != of.repaints
+        other = self.truth.currentData() is not of.truth
+        return STALE_TRUTH if painted or other else ""
 
     @property
     def _changes_now(self) -> int:
@@ -123,11 +161,13 @@ class CompareSection(Section):
         """Take no more notice of what is being read or measured."""
         self.opener.slot.drop()
         self.slot.drop()
+        self._repaints.forget()
 
     def refresh(self) -> None:
         """List the layers that can be the truth and allow what is possible."""
         chosen = self.truth.currentData()
-        layers: list[Layer] = truth_candidates(self._session.viewer)
+        layers = truth_candidates(self._session.viewer)
+        self.truth.blockSignals(True)
         self.truth.clear()
         for layer in layers:
             self.truth.addItem(layer.name, layer)
@@ -135,19 +175,22 @@ class CompareSection(Section):
             self.truth.setCurrentIndex(layers.index(chosen))
         if not layers:
             self.truth.addItem("No layer with a truth", None)
+        self.truth.blockSignals(False)
         reason = "" if self._session.volume is not None else "Open a CT first"
         allow(self.from_file, reason, "A label map: NIfTI, NRRD or MHA")
         if not reason and not self._session.has_masks:
             reason = "There are no masks yet: press Segment or paint"
+        if not reason and self._session.is_partial:
+            reason = UNFINISHED
         if not reason and not layers:
             reason = "Choose the truth first"
         if self.slot.running:
             reason = "The comparison is running"
         allow(self.truth, "" if layers else reason)
         allow(self.run, reason, "Measure the masks against the truth")
-        allow(self.copy, self.refusal, "Every measure in full precision")
         self.table.setVisible(self.measures is not None)
         self.copy.setVisible(self.measures is not None)
+        self._show_age()
 
     def _ask_truth(self) -> None:
         self.messages.clear_all()
@@ -162,29 +205,32 @@ class CompareSection(Section):
         self.truth.setCurrentIndex(self.truth.findData(layer))
 
     def _on_done(self, measures: CaseMeasures) -> None:
-        if self._case is not self._session.volume:
+        if self._asked is None or self._asked.volume is not self._session.volume:
             return
-        self.measures, self._changes = measures, self._started
+        self.measures, self._measured = measures, self._asked
         self.table.show_rows(as_rows(measures))
-        self._on_masks()
         self.refresh()
 
     def _on_masks(self) -> None:
         if self.measures is None:
             self.refresh()
+        else:
+            self._show_age()
+
+    def _show_age(self) -> None:
+        """Tell whether the measures are still of what is chosen and shown."""
+        refusal = self.refusal
+        allow(self.copy, refusal, "Every measure in full precision")
+        if self.measures is None:
             return
-        stale = bool(self.refusal)
         summary = self._summary()
-        self.set_status(
-            f"{summary}; the masks have changed since" if stale else summary
-        )
-        self.table.set_stale(stale)
-        allow(self.copy, self.refusal, "Every measure in full precision")
+        self.set_status(f"{summary}; {SINCE[refusal]}" if refusal else summary)
+        self.table.set_stale(refusal)
         self.measured.emit()
 
     def _on_case(self) -> None:
         self.close_down()
-        self.measures = None
+        self.measures = self._asked = self._measured = None
         self.measured.emit()
         self.set_status("")
         self.messages.clear_all()

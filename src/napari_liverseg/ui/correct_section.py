@@ -253,6 +253,8 @@ class CorrectSection(Section):
             answer = QMessageBox.question(self, "Saved masks", question)
             if answer != QMessageBox.StandardButton.Yes:
                 return
+            if masks is not self._session.masks:
+                return  # another CT came while the question was open
         self.messages.clear_all()
         self.opener.ask()
 
@@ -276,7 +278,7 @@ class CorrectSection(Section):
             "Discard every correction of this case? The masks go back to what the "
             "model says. This cannot be undone."
         )
-        buttons = QMessageBox.StandardButton
+        buttons, masks = QMessageBox.StandardButton, self._session.masks
         answer = QMessageBox.question(
             self,
             "Discard corrections",
@@ -284,7 +286,7 @@ class CorrectSection(Section):
             buttons.Discard | buttons.Cancel,
             buttons.Cancel,
         )
-        if answer == buttons.Discard:
+        if answer == buttons.Discard and masks is self._session.masks:
             self.discard_all()
 
     def discard_all(self) -> None:

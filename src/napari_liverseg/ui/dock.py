@@ -193,15 +193,23 @@ class LiverDock(QWidget):
         answers = {"Show again": lambda: _do(self.session.show_layers)}
         self.messages.show_message("layers", Message(text, "warning", answers=answers))
 
-    def _on_case_closed(self, name: str, edited: int) -> None:
-        if edited:
+    def _on_case_closed(self, name: str, edited: int, kept: bool) -> None:
+        if not edited:
+            return
+        text = (
+            f"The corrections of {name} are kept. They will be offered when you open "
+            "it again."
+        )
+        if not kept:
             text = (
-                f"The corrections of {name} are kept. They will be offered when you "
-                "open it again."
+                f"The last corrections of {name} could not be written to the disk and "
+                "are lost; what was written before will be offered when you open it "
+                "again. Make room on the disk before you correct more."
             )
-            QTimer.singleShot(
-                0, lambda: self.messages.show_message("closed", Message(text))
-            )
+        kind = "note" if kept else "error"
+        QTimer.singleShot(
+            0, lambda: self.messages.show_message("closed", Message(text, kind))
+        )
 
     def _on_journal_failed(self, error: Exception) -> None:
         self.messages.show_error("journal", error)

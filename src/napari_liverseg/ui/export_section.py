@@ -11,8 +11,9 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_liverseg.core.errors import ExportError, LiversegError
 from napari_liverseg.io.label_map import write_label_map
+from napari_liverseg.io.labelled_set import INDEX
 from napari_liverseg.io.proven_file import write_proven
-from napari_liverseg.io.retraining_set import INDEX, add_case
+from napari_liverseg.io.retraining_set import add_case
 from napari_liverseg.measure.table import as_csv
 from napari_liverseg.ui import figures
 from napari_liverseg.ui.button import allow, primary_button, quiet_button
@@ -20,6 +21,7 @@ from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.message import Message
 from napari_liverseg.ui.progress_row import ProgressRow
 from napari_liverseg.ui.section import Section
+from napari_liverseg.ui.session import UNFINISHED
 
 if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
@@ -44,6 +46,7 @@ class ExportSection(Section):
         super().__init__(6, "Export")
         self._session = session
         self._compare = compare
+        self._volume: CTVolume | None = None
         self._set: Path | None = None
         self._last_set: Path | None = None
         self.slot = JobSlot("Exporting", self)
@@ -65,6 +68,7 @@ class ExportSection(Section):
         session.case_changed.connect(self._on_case)
         session.layers_changed.connect(self.refresh)
         session.masks_changed.connect(self.refresh)
+        session.partial_changed.connect(self.refresh)
         compare.measured.connect(self.refresh)
         self.refresh()
 
@@ -115,6 +119,8 @@ class ExportSection(Section):
         reason = "" if session.volume is not None else "Open a CT first"
         if not reason and not session.has_masks:
             reason = "There are no masks yet: press Segment or paint"
+        if not reason and session.is_partial:
+            reason = UNFINISHED
         if not reason and self.slot.running:
             reason = "An export is running"
         allow(self.labels, reason, "NIfTI, NRRD or MHA on the voxels of your CT")
@@ -136,6 +142,7 @@ class ExportSection(Section):
         except LiversegError as error:
             self.messages.show_error("export", error)
             return
+        self._volume = volume
         # A copy: what is written is the mask of this moment.
         self.slot.start(partial(write, segmentation, volume))
 
@@ -154,17 +161,19 @@ class ExportSection(Section):
             self.save_csv(path)
 
     def _ask_set(self) -> None:
+        volume = self._session.volume
         folder = QFileDialog.getExistingDirectory(
             self, "Choose the retraining set", self._session.start_folder
         )
-        if folder:
+        if folder and self._still_shows(volume):
             self.add_to_set(Path(folder))
 
     def _ask_path(self, title: str, name: str, formats: str) -> Path | None:
         """Return a path with an ending, None when the user thinks again."""
+        volume = self._session.volume
         start = str(Path(self._session.start_folder) / name)
         chosen, wanted = QFileDialog.getSaveFileName(self, title, start, formats)
-        if not chosen:
+        if not chosen or not self._still_shows(volume):
             return None
         path = Path(chosen)
         ending = wanted.partition("*")[2].rstrip(")")
@@ -173,7 +182,7 @@ class ExportSection(Section):
         path = path.with_name(path.name + ending)
         if path.exists() and not self._may_replace(path):
             return None  # the file dialog asked about the name without ending
-        return path
+        return path if self._still_shows(volume) else None
 
     def _may_replace(self, path: Path) -> bool:
         answer = QMessageBox.question(
@@ -189,15 +198,25 @@ class ExportSection(Section):
             self._last_set = None
 
     def _on_failed(self, error: Exception) -> None:
-        folder, volume = self._set, self._session.volume
+        folder, volume = self._set, self._volume
         refused = isinstance(error, ExportError)
-        if folder is None or volume is None or not (refused and holds(folder, volume)):
+        ours = volume is self._session.volume and refused
+        if not ours or folder is None or volume is None or not holds(folder, volume):
             self.messages.show_error("export", error)
             return
         question = "This case is in the retraining set already. Replace it?"
         answer = QMessageBox.question(self, "Replace the case?", question)
-        if answer == QMessageBox.StandardButton.Yes:
+        if answer == QMessageBox.StandardButton.Yes and self._still_shows(volume):
             self.add_to_set(folder, overwrite=True)
+
+    def _still_shows(self, volume: CTVolume | None) -> bool:
+        """Whether a CT is still on screen after a question; says so if not."""
+        if volume is self._session.volume:
+            return True
+        found = "Another CT was opened before the question was answered."
+        step = "Nothing was written: export this CT if you meant it."
+        self.messages.show_error("export", ExportError(found, step))
+        return False
 
     def _on_case(self) -> None:
         self.messages.clear_all()

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.segmentation import LABELS
+from napari_liverseg.io.formats import is_image_file
 from napari_liverseg.io.images import read_image
 from napari_liverseg.io.label_map import read_label_map
 
@@ -78,6 +79,8 @@ def read_for_case(
 
 def _foreign_values(path: Path) -> tuple[int, ...]:
     """Return the values of a label map beside 0, empty when 0 to 2 is all."""
+    if not is_image_file(path):
+        return ()
     found = np.unique(read_image(path).voxels)
     whole = np.array_equal(found, np.rint(found))
     if not whole or len(found) > MOST_VALUES or found[0] < 0:

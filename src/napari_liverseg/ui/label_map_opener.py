@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
-from napari_liverseg.core.errors import GeometryMismatchError
+from napari_liverseg.core.errors import CaseError, GeometryMismatchError
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.label_map_file import ForeignValuesError, read_for_case
 from napari_liverseg.ui.mapping_dialog import MappingDialog
@@ -54,10 +54,11 @@ class LabelMapOpener(QObject):
 
     def ask(self) -> None:
         """Let the user choose a file and open it."""
+        case = self._session.volume
         name, _ = QFileDialog.getOpenFileName(
             self._window, "Open masks", self._session.start_folder, FILES
         )
-        if name:
+        if name and self._still_shows(case):
             self.open(Path(name))
 
     def open(
@@ -89,16 +90,25 @@ class LabelMapOpener(QObject):
             self.opened.emit(labels)
 
     def _on_unread(self, error: Exception) -> None:
-        path = self._path
+        case, path, values = self._case, self._path, self._values
         if isinstance(error, ForeignValuesError) and path is not None:
             mapping = MappingDialog.ask(error.values, self._window)
-            if mapping:
+            if mapping and self._still_shows(case):
                 self.open(path, values=mapping)
         elif isinstance(error, GeometryMismatchError) and path is not None:
-            if self._wants_resampling(error):
-                self.open(path, resample=True, values=self._values)
+            if self._wants_resampling(error) and self._still_shows(case):
+                self.open(path, resample=True, values=values)
         else:
             self.failed.emit(error)
+
+    def _still_shows(self, case: CTVolume | None) -> bool:
+        """Whether a case is still on screen after a question; says so if not."""
+        if case is self._session.volume:
+            return True
+        found = "Another CT was opened before the question was answered."
+        step = "Nothing was read: open the label map again if it is of this CT."
+        self.failed.emit(CaseError(found, step))
+        return False
 
     def _wants_resampling(self, error: GeometryMismatchError) -> bool:
         question = f"{error.found}\n\nBring it to the CT's voxels by nearest neighbour?"

@@ -120,7 +120,10 @@ class MaskLayer(Labels):
 
     def _abort_stroke(self) -> None:
         super()._abort_stroke()
-        self.edits.abandon_stroke()
+        if self.edits.in_stroke:
+            self.edits.abandon_stroke()
+            # What was written in mid-stroke holds voxels that are given back now.
+            self.events.edited(stroke=None)
 
     def _commit_stroke(self) -> None:
         super()._commit_stroke()

@@ -104,11 +104,7 @@ class Masks(QObject):
             if before is not None and before != box:
                 write_around(layer.data, layer.edits.mask, before, 0)
             write_around(layer.data, layer.edits.mask, box, block)
-        self._number_lesions()
-        for layer in self:
-            layer.refresh()
-        self.changes += 1
-        self.changed.emit()
+        self._after_change()
 
     def preview(self, labels: NDArray[np.uint8], box: Box) -> None:
         """Write what the model may say in one slice, until `say` follows."""
@@ -122,8 +118,7 @@ class Masks(QObject):
             for layer in self:
                 self._give_back(layer, box)
         if boxes:
-            for layer in self:
-                layer.refresh()
+            self._after_change()
 
     def volumes(self) -> Volumes:
         """Return what the masks hold now."""
@@ -164,8 +159,8 @@ class Masks(QObject):
             for name, layer in zip(ROLES, self, strict=True)
         }
         kept = {name: mask for name, mask in found.items() if mask is not None}
-        shape = self.volume.geometry.shape
-        return Corrections(shape, datetime.now(UTC), kept)
+        grid = self.volume.geometry
+        return Corrections(grid.shape, datetime.now(UTC), kept, grid)
 
     def restore(self, corrections: Corrections) -> None:
         """Put corrections of an earlier session back and protect them.
@@ -175,11 +170,13 @@ class Masks(QObject):
         Raises
         ------
         LiversegError
-            They belong to a volume of another shape.
+            They belong to a volume of another shape or place.
         """
-        if corrections.shape != self.volume.geometry.shape:
-            found = "The corrections found belong to a CT of another size."
-            raise LiversegError(found, "Discard them.")
+        if not corrections.fit(self.volume.geometry):
+            found = "The corrections found belong to another part of this series."
+            raise LiversegError(
+                found, "Open that part to restore them, or discard them."
+            )
         for name, layer in zip(ROLES, self, strict=True):
             mask = corrections.masks.get(name)
             if mask is not None:
@@ -214,12 +211,15 @@ class Masks(QObject):
         write_around(layer.data, layer.edits.mask, box, block)
 
     def _after_edit(self) -> None:
+        self.strokes += 1
+        self._after_change()
+        self.edited.emit()
+
+    def _after_change(self) -> None:
         self._number_lesions()
         for layer in self:
             layer.refresh()
-        self.strokes += 1
         self.changes += 1
-        self.edited.emit()
         self.changed.emit()
 
     def _number_lesions(self) -> None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from napari_liverseg.measure.table import Cell, Row
 
-STALE = "The masks have changed since. Press Compare again."
 LEGEND = (
     ("liver", colours.LIVER),
     ("tumour", colours.TUMOUR),
@@ -62,7 +61,7 @@ class MeasuresTable(QWidget):
         for column in (1, 2):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
             self.table.setColumnWidth(column, VALUE_PX)
-        self.stale = QLabel(STALE)
+        self.stale = QLabel()
         self.stale.setWordWrap(True)
         legend = "&nbsp; ".join(
             f"<span style='color:{colour}'>&#9632;</span> {name}"
@@ -72,7 +71,7 @@ class MeasuresTable(QWidget):
         rows.setContentsMargins(0, 0, 0, 0)
         for widget in (QLabel(legend), self.stale, self.table):
             rows.addWidget(widget)
-        self.set_stale(False)
+        self.set_stale("")
 
     def show_rows(self, rows: Sequence[Row]) -> None:
         """Show measures in place of earlier ones."""
@@ -86,12 +85,13 @@ class MeasuresTable(QWidget):
                 self.table.setItem(index, column, _item(cell))
         header = self.table.horizontalHeader().sizeHint().height()
         self.table.setFixedHeight(header + ROW_PX * len(rows) + 4)
-        self.set_stale(False)
+        self.set_stale("")
 
-    def set_stale(self, stale: bool) -> None:
-        """Say that the measures are of earlier masks."""
-        self.stale.setVisible(stale)
-        self.table.setEnabled(not stale)
+    def set_stale(self, reason: str) -> None:
+        """Say why the measures are no longer true; empty where they are."""
+        self.stale.setText(f"{reason}.")
+        self.stale.setVisible(bool(reason))
+        self.table.setEnabled(not reason)
 
 
 def _item(cell: Cell) -> QTableWidgetItem:

@@ -42,7 +42,8 @@ def offer_corrections(
         try:
             session.show_layers().restore(found)
         except LiversegError as error:
-            area.show_error(TOPIC, error)
+            left = {"Discard": discard, "Close": lambda: None}
+            area.show_message(TOPIC, Message(str(error), "error", answers=left))
             return
         recovery.answer()
         on_restored()

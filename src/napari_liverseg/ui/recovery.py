@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from napari_liverseg.ui.masks import Masks
 
 PAUSE_MS = 600
-"""Strokes that follow each other faster share a version."""
+"""Strokes within this share a version; none waits longer, but for an earlier one."""
 
 
 class Recovery(QObject):
@@ -41,14 +42,21 @@ class Recovery(QObject):
         self._journal = Journal(journal_folder(masks.volume.series_key))
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="liverseg-journal")
         self._timer = QTimer(self, singleShot=True, interval=PAUSE_MS)
-        self._timer.timeout.connect(self._write)
-        masks.edited.connect(self._timer.start)
+        self._timer.timeout.connect(self._write_in_turn)
+        masks.edited.connect(self._write_soon)
         self._closed = False
+        self._last: Future[Path] | None = None
         self.journalled = journalled or 0
+        """`Masks.strokes` that are on disk; -1 after a write that failed."""
         if journalled is None:
             self._set_aside()
         elif journalled != masks.strokes:
             self._write()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether every finished stroke is on disk."""
+        return self.journalled == self._masks.strokes
 
     def found(self) -> Corrections | None:
         """Return the corrections of an earlier sitting, None when all are answered."""
@@ -61,7 +69,7 @@ class Recovery(QObject):
         that fails, the offer stays for the next time.
         """
         self.flush()
-        if self.journalled == self._masks.strokes:
+        if self.is_kept:
             self._journal.answer()
 
     def discard(self) -> None:
@@ -72,17 +80,18 @@ class Recovery(QObject):
             self._write()
 
     def flush(self) -> None:
-        """Write what is waiting and return when it is on disk."""
-        if self._timer.isActive():
-            self._timer.stop()
+        """Write what is not on disk, a failed write's too; `is_kept` tells the end."""
+        self._timer.stop()
+        self._wait()
+        if not self.is_kept or self._in_stroke:
             self._write()
-        self._writer.submit(lambda: None).result()
+            self._wait()
 
     def close(self) -> None:
         """Write what is waiting and end the writer."""
         if not self._closed:
             self._closed = True
-            self._masks.edited.disconnect(self._timer.start)
+            self._masks.edited.disconnect(self._write_soon)
             self.flush()
             self._writer.shutdown()
 
@@ -94,17 +103,32 @@ class Recovery(QObject):
             # Nobody listens before the case is on screen.
             QTimer.singleShot(0, lambda: self.failed.emit(failure))
 
-    def _write(self) -> None:
-        if any(layer.edits.in_stroke for layer in self._masks):
-            self._timer.start()
-            return
-        corrections = self._masks.corrections()
-        self.journalled = self._masks.strokes
-        written = self._writer.submit(self._journal.write, corrections)
-        written.add_done_callback(self._report)
+    @property
+    def _in_stroke(self) -> bool:
+        return any(layer.edits.in_stroke for layer in self._masks)
 
-    def _report(self, written: Future[Path]) -> None:
+    def _write_soon(self) -> None:
+        # Not anew with each stroke: those of a quick hand would wait for ever.
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _write_in_turn(self) -> None:
+        if self._last is not None and not self._last.done():
+            self._timer.start()  # versions of a slow disk must not pile up
+            return
+        self._write()
+
+    def _write(self) -> None:
+        # In mid-drag too: each dab claims its voxels and paints them in one call.
+        corrections, strokes = self._masks.corrections(), self._masks.strokes
+        self._last = self._writer.submit(self._journal.write, corrections)
+        self._last.add_done_callback(partial(self._report, strokes))
+
+    def _wait(self) -> None:
+        self._writer.submit(lambda: None).result()
+
+    def _report(self, strokes: int, written: Future[Path]) -> None:
         error = written.exception()
+        self.journalled = strokes if error is None else -1
         if error is not None:
-            self.journalled = -1
             self.failed.emit(error)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_liverseg.core.errors import LiversegError
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.decision import decide_in_box
 from napari_liverseg.ui.ct_layer import case_of, dress, find_layer, role, show_ct
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 REST_MS = 120
 """A slider that rests this long has arrived."""
 
+UNFINISHED = "A run shows only a part so far: wait for its end or press Cancel"
+
 
 class Session(QObject):
     """One case at a time in one viewer.
@@ -45,8 +48,11 @@ class Session(QObject):
     result_changed = Signal()
     masks_changed = Signal()
     layers_changed = Signal()
-    case_closed = Signal(str, int)
-    """Name of the case that was taken away, and how many edited voxels it had."""
+    partial_changed = Signal()
+    """The masks show a part of a run, or no longer."""
+    case_closed = Signal(str, int, bool)
+    """Name of the case that was taken away, how many edited voxels it had, and
+    whether the last of them reached the journal."""
     journal_failed = Signal(object)
 
     def __init__(self, viewer: Viewer) -> None:
@@ -88,6 +94,7 @@ class Session(QObject):
         if self.recovery is None or self.masks is None:
             return
         self.masks.changed.disconnect(self.masks_changed)
+        self.drop_partial()
         self.recovery.close()
         Sitting(
             self.masks,
@@ -120,16 +127,24 @@ class Session(QObject):
         shown = any(layer in self.viewer.layers for layer in self.masks)
         return shown or self.probabilities is not None or bool(self._edited)
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether the masks show a part of a run, which is no result."""
+        return bool(self._partial)
+
     def segmentation(self) -> Segmentation:
         """Return the case's masks as they are now, whichever layers are shown.
 
         Raises
         ------
         LiversegError
-            There are none yet.
+            There are none yet, or they show a part of a run.
         """
         if self.masks is None or not self.has_masks:
             raise no_masks()
+        if self.is_partial:
+            found = "A run is in progress, and the masks show only a part of it."
+            raise LiversegError(found, "Wait for its end, or press Cancel.")
         self.settle()
         return self.masks.segmentation()
 
@@ -151,14 +166,18 @@ class Session(QObject):
 
     def show_partial(self, labels: NDArray[np.uint8], box: Box) -> None:
         """Show what a run has found in some slices, around every edited voxel."""
+        begins = not self._partial
         self._partial.append(box)
         self.show_layers().preview(labels, box)
+        if begins:
+            self.partial_changed.emit()
 
     def drop_partial(self) -> None:
         """Show again what was there before an unfinished run."""
         boxes, self._partial = self._partial, []
-        if self.masks is not None:
+        if boxes and self.masks is not None:
             self.masks.unsay(boxes)
+            self.partial_changed.emit()
 
     def set_thresholds(self, thresholds: Thresholds) -> None:
         """Move the thresholds; edited voxels stay.
@@ -269,8 +288,10 @@ class Session(QObject):
         old, edited = self.volume, self._edited
         if old is None:
             return
+        kept = True
         if self.recovery is not None:
             self.recovery.close()
+            kept = self.recovery.is_kept
         if self.masks is not None:
             self.masks.changed.disconnect(self.masks_changed)
         self.volume = self.masks = self.recovery = self.probabilities = None
@@ -278,4 +299,4 @@ class Session(QObject):
         self.thresholds = Thresholds()
         for layer in [la for la in self.viewer.layers if case_of(la) is old]:
             self.viewer.layers.remove(layer)
-        self.case_closed.emit(old.name, edited)
+        self.case_closed.emit(old.name, edited, kept)

@@ -102,6 +102,8 @@ class ThresholdSection(Section):
 
     def _show_held(self) -> None:
         masks = self._session.masks
+        if self._session.is_partial:
+            return  # the line is of the result before, which a cancelled run leaves
         if masks is None or self._session.probabilities is None:
             self.held.setText(NOT_YET + ".")
             self.set_status("")
