@@ -22,9 +22,11 @@ from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.models.contract import Windows
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.ui.compare_section import STALE
+from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.plan_line import REST_MS
 from napari_liverseg.ui.run_options import NO_MIRROR
 from napari_liverseg.ui.session import UNFINISHED
+from napari_liverseg.ui.writer import write_labels
 from tiny_model import write_threshold_model
 
 pytestmark = pytest.mark.gui
@@ -98,7 +100,7 @@ def _slow_down(monkeypatch):
     monkeypatch.setattr(ModelSpec, "load_networks", slow)
 
 
-def test_a_part_of_a_run_is_no_result(dock, qtbot, monkeypatch):
+def test_a_part_of_a_run_is_no_result(dock, qtbot, monkeypatch, tmp_path):
     segment(qtbot, dock)
     dock.viewer.add_layer(
         Labels(labels(), name="truth", scale=SPACING, translate=ORIGIN)
@@ -115,6 +117,11 @@ def test_a_part_of_a_run_is_no_result(dock, qtbot, monkeypatch):
             seen.append((dock.export.csv.isEnabled(), dock.compare.refusal))
             with pytest.raises(LiversegError, match="show only a part of it"):
                 dock.session.segmentation()
+            layers = [mask.as_layer_data_tuple() for mask in dock.session.masks]
+            with pytest.raises(LiversegError, match="show only a part of it"):
+                write_labels(str(tmp_path / "part.nii.gz"), layers)
+            with pytest.raises(LiversegError, match="show only a part of it"):
+                read_masks(dock.viewer)
         dock.segment.progress.cancel.click()
 
     dock.segment._news.found.connect(look_and_cancel)
@@ -125,6 +132,8 @@ def test_a_part_of_a_run_is_no_result(dock, qtbot, monkeypatch):
     assert all(button.isEnabled() for button in buttons)
     assert dock.compare.refusal == STALE
     assert "the masks have changed since" in dock.compare.status
+    assert not (tmp_path / "part.nii.gz").exists()
+    assert read_masks(dock.viewer).labels.any()
 
 
 def test_lesions_are_counted_anew_when_a_run_is_taken_back(dock, qtbot):

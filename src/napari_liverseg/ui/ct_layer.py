@@ -20,6 +20,9 @@ CASE = "napari-liverseg:case"
 ROLE = "napari-liverseg:role"
 """Key of a layer's metadata: ``ct``, ``liver``, ``tumour`` or ``truth``."""
 
+PARTIAL = "napari-liverseg:partial"
+"""Key of a mask's metadata while it shows a part of a run, which is no result."""
+
 GRID = "napari-liverseg:grid"
 """Key of a layer's metadata: the `Geometry` of its voxels, tilt included."""
 

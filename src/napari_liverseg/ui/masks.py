@@ -17,7 +17,7 @@ from napari_liverseg.editing.merge import block_from, write_around
 from napari_liverseg.editing.patch import enclosing
 from napari_liverseg.measure.lesions import label_lesions
 from napari_liverseg.ui import colours
-from napari_liverseg.ui.ct_layer import belonging, case_of, placement, role
+from napari_liverseg.ui.ct_layer import PARTIAL, belonging, case_of, placement, role
 from napari_liverseg.ui.mask_layer import MaskLayer
 
 if TYPE_CHECKING:
@@ -249,8 +249,8 @@ def read_masks(viewer: Viewer, volume: CTVolume | None = None) -> Segmentation:
     Raises
     ------
     LiversegError
-        When there is no mask, one of the two is missing, or two layers claim
-        the same role.
+        When there is no mask, one of the two is missing, two layers claim the
+        same role, or they show a part of a run.
     """
     claims = [layer for layer in reversed(viewer.layers) if role(layer) in ROLES]
     case = volume if volume is not None or not claims else case_of(claims[0])
@@ -267,6 +267,8 @@ def read_masks(viewer: Viewer, volume: CTVolume | None = None) -> Segmentation:
                 found = f"The {name} mask was removed from the layer list."
                 step = "Press 'Show again' in the dock, or export from there."
             raise LiversegError(found, step)
+    if any(PARTIAL in layer.metadata for layer in ours):
+        raise unfinished()
     liver, tumour = (np.asarray(by_role[name][0].data) for name in ROLES)
     return Segmentation(combine(liver, tumour), case.geometry)
 
@@ -275,6 +277,12 @@ def no_masks() -> LiversegError:
     """Return the refusal of whatever needs masks before there are any."""
     found = "There are no masks yet."
     return LiversegError(found, "Press Segment, or paint with the liver brush.")
+
+
+def unfinished() -> LiversegError:
+    """Return the refusal of whatever needs the whole of a run."""
+    found = "A run is in progress, and the masks show only a part of it."
+    return LiversegError(found, "Wait for its end, or press Cancel.")
 
 
 def label_colours(by_value: dict[int | None, str]) -> DirectLabelColormap:

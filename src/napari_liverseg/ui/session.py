@@ -6,11 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_liverseg.core.errors import LiversegError
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.decision import decide_in_box
-from napari_liverseg.ui.ct_layer import case_of, dress, find_layer, role, show_ct
-from napari_liverseg.ui.masks import ROLES, Masks, no_masks, show_masks
+from napari_liverseg.ui.ct_layer import (
+    PARTIAL,
+    case_of,
+    dress,
+    find_layer,
+    role,
+    show_ct,
+)
+from napari_liverseg.ui.masks import (
+    ROLES,
+    Masks,
+    no_masks,
+    show_masks,
+    unfinished,
+)
 from napari_liverseg.ui.preview import decide_in_slice
 from napari_liverseg.ui.recovery import Recovery
 from napari_liverseg.ui.sitting import Sitting, disown, find_sitting
@@ -143,8 +155,7 @@ class Session(QObject):
         if self.masks is None or not self.has_masks:
             raise no_masks()
         if self.is_partial:
-            found = "A run is in progress, and the masks show only a part of it."
-            raise LiversegError(found, "Wait for its end, or press Cancel.")
+            raise unfinished()
         self.settle()
         return self.masks.segmentation()
 
@@ -168,14 +179,19 @@ class Session(QObject):
         """Show what a run has found in some slices, around every edited voxel."""
         begins = not self._partial
         self._partial.append(box)
-        self.show_layers().preview(labels, box)
+        masks = self.show_layers()
+        masks.preview(labels, box)
         if begins:
+            for layer in masks:
+                layer.metadata[PARTIAL] = True
             self.partial_changed.emit()
 
     def drop_partial(self) -> None:
         """Show again what was there before an unfinished run."""
         boxes, self._partial = self._partial, []
         if boxes and self.masks is not None:
+            for layer in self.masks:
+                layer.metadata.pop(PARTIAL, None)
             self.masks.unsay(boxes)
             self.partial_changed.emit()
 

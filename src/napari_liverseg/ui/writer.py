@@ -10,7 +10,8 @@ import numpy as np
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.segmentation import Segmentation, combine
 from napari_liverseg.io.label_map import write_label_map
-from napari_liverseg.ui.ct_layer import CASE, ROLE
+from napari_liverseg.ui.ct_layer import CASE, PARTIAL, ROLE
+from napari_liverseg.ui.masks import unfinished
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,8 +43,12 @@ def write_labels(path: str, layers: list[LayerData]) -> list[str]:
     ExportError
         When a layer belongs to no CT, the layers belong to several, or they are
         not the masks of one label map.
+    LiversegError
+        When they show a part of a run.
     """
     volume = _case(layers)
+    if any(PARTIAL in settings["metadata"] for _, settings, _ in layers):
+        raise unfinished()
     masks = _by_role(layers)
     for data in masks.values():
         if data.shape != volume.geometry.shape:
