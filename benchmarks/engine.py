@@ -209,7 +209,8 @@ def first_slice() -> Row:
     then; its share is told beside it.
     """
     detail = find_model("starter").detail
-    fine = detail.model_copy(update={"spacing_mm": (1.0, 1.5, 1.5)})
+    changes = {"spacing_mm": (1.0, 1.5, 1.5), "patch": WINDOWS.patch}
+    fine = detail.model_copy(update=changes)
     phantom = make_phantom(77, (500, 256, 256), (1.0, 1.5, 1.5))
     slices = np.flatnonzero(phantom.truth.labels.any(axis=(1, 2)))
     places = np.linspace(10, 90, FIRST_SLICES)

@@ -23,7 +23,12 @@ from napari_liverseg.synthesis.phantom import (
     make_phantom,
 )
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
-from napari_liverseg.synthesis.sample import PatchGrid, _focus, draw_sample
+from napari_liverseg.synthesis.sample import (
+    PatchGrid,
+    _focus,
+    _plant_tumours,
+    draw_sample,
+)
 from napari_liverseg.synthesis.scanner import degrade, starved_band, thicken
 from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
@@ -267,6 +272,41 @@ def test_few_tumours_have_a_calcified_core_and_more_a_necrotic_one():
     liver = np.ones((20, 20, 20), bool)
     cores = np.array([draw_tumour(liver, axes, 100.0, rng).core_hu for _ in range(400)])
     assert 0.02 < (cores > 0).mean() < 0.12 < (cores < 0).mean() < 0.4
+
+
+def _planted(side, seeds):
+    """Return labels and focus of a block of liver, `side` voxels of 2 mm, per seed."""
+    axes = grid_axes((side,) * 3, (2.0, 2.0, 2.0))
+    for seed in seeds:
+        hu = np.full((side,) * 3, 100.0, np.float32)
+        labels = np.ones((side,) * 3, np.uint8)
+        near = _plant_tumours(hu, labels, axes, np.random.default_rng(seed))
+        yield labels == 2, near
+
+
+def test_a_patch_that_shows_more_of_the_liver_bears_more_small_tumours():
+    few, many = (
+        [ndimage.label(tumour)[1] for tumour, _ in _planted(side, range(60))]
+        for side in (34, 60)  # 0.3 and 1.7 litres
+    )
+    assert few.count(0) == many.count(0) > 0, "as many patches as before bear none"
+    assert sum(many) > 1.5 * sum(few)
+    assert max(many) > max(few)
+
+
+def test_training_looks_closely_at_small_tumours_and_not_at_large_ones():
+    small = large = 0
+    for tumour, near in _planted(60, range(30)):
+        parts, count = ndimage.label(tumour)
+        for part, voxels in enumerate(np.bincount(parts.ravel())[1:], 1):
+            watched = near[parts == part].mean()
+            if voxels * 0.008 < 1.0:  # ml; as a ball of 6 mm radius
+                small += 1
+                assert watched > 0.9
+            large += voxels * 0.008 > 60 and watched < 0.5
+        assert not near.any() or count, "only beside tumours"
+    assert small > 10
+    assert large > 0
 
 
 def test_effusions_lie_on_the_liver_and_leave_the_rest_of_the_anatomy():

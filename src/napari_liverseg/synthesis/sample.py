@@ -20,12 +20,13 @@ from napari_liverseg.synthesis.appearance import (
 from napari_liverseg.synthesis.field import Axes, grid_axes
 from napari_liverseg.synthesis.scanner import AIR_HU, cut_field, degrade
 from napari_liverseg.synthesis.tissue import Tissue
-from napari_liverseg.synthesis.tumour import draw_tumour, plant
+from napari_liverseg.synthesis.tumour import MOST_MM, draw_tumour, plant
 from napari_liverseg.synthesis.warp import draw_positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_liverseg.core.box import Box
     from napari_liverseg.synthesis.body import Body
 
 KEEP_CT_SHARE = 0.6
@@ -40,6 +41,16 @@ across they look like bright tumours, and only their course tells them apart."""
 
 TUMOUR_COUNTS = (0.3, 0.2, 0.15, 0.1, 0.08, 0.05, 0.04, 0.03, 0.03, 0.02)
 """How often 0, 1, 2, ... 9 tumours are planted."""
+
+SEEN_ML = 400.0
+"""Liver that a patch shows for these counts; where it shows more, and bears tumours, it
+bears more small ones, or they would be the rarer the more of the liver is seen."""
+
+SMALL_MM, MOST_SMALL = 12.0, 12
+"""Largest radius of a small tumour, and the most that are added."""
+
+AROUND_MM = 5.0
+"""How far about a small tumour training looks closely."""
 
 
 LIVER_LIKE = (Tissue.VEIN, Tissue.HEART, Tissue.GALLBLADDER)
@@ -113,11 +124,11 @@ def draw_sample(
     labels = (tissues == Tissue.LIVER).astype(np.uint8)
     if body.tumour is not None:
         labels[scanned & body.tumour.ravel()[nearest]] = TUMOUR
-    _plant_tumours(hu, labels, axes, rng)
+    small = _plant_tumours(hu, labels, axes, rng)
     hu = degrade(hu, axes, rng, synthetic=synthetic)
     outside = cut_field(hu, axes, rng) | ~scanned
     hu[outside], labels[outside] = AIR_HU, 0
-    return Sample(hu, labels, _focus(tissues, grid))
+    return Sample(hu, labels, _focus(tissues, grid) | small)
 
 
 def _focus(tissues: NDArray[np.uint8], grid: PatchGrid) -> NDArray[np.bool_]:
@@ -193,13 +204,37 @@ def _plant_tumours(
     labels: NDArray[np.uint8],
     axes: Axes,
     rng: np.random.Generator,
-) -> None:
-    """Plant a drawn number of tumours, in place; later ones lie over earlier ones."""
+) -> NDArray[np.bool_]:
+    """Plant a drawn number of tumours, in place; later ones lie over earlier ones.
+
+    Returns
+    -------
+    ndarray of bool
+        Boxes about those that are small.
+    """
+    near = np.zeros(labels.shape, np.bool_)
     liver = labels == LIVER
     count = int(rng.choice(len(TUMOUR_COUNTS), p=TUMOUR_COUNTS))
-    if np.count_nonzero(liver) < 200:
-        return
+    voxels = np.count_nonzero(liver)
+    if voxels < 200 or not count:
+        return near
     liver_hu = float(hu[liver].mean())
-    for _ in range(count):
-        tumour = draw_tumour(liver, axes, liver_hu, rng)
+    mm = [float(a[1] - a[0]) for a in axes]
+    more = count * (voxels * float(np.prod(mm)) / 1000 / SEEN_ML - 1)
+    extra = min(int(rng.poisson(more)), MOST_SMALL) if more > 0 else 0
+    for number in range(count + extra):
+        most_mm = MOST_MM if number < count else SMALL_MM
+        tumour = draw_tumour(liver, axes, liver_hu, rng, most_mm)
         labels[plant(tumour, hu, liver, axes, rng)] = TUMOUR
+        if max(tumour.radii_mm) < SMALL_MM:
+            reach = max(tumour.radii_mm) + AROUND_MM
+            near[_within(axes, tumour.centre_mm, reach)] = True
+    return near
+
+
+def _within(axes: Axes, centre_mm: tuple[float, float, float], reach: float) -> Box:
+    z, y, x = (
+        slice(int(np.searchsorted(a, c - reach)), int(np.searchsorted(a, c + reach)))
+        for a, c in zip(axes, centre_mm, strict=True)
+    )
+    return z, y, x

@@ -22,6 +22,9 @@ DARKEST_HU = 18.0
 NECROTIC_SHARE, CALCIFIED_SHARE = 0.25, 0.07
 """How often a tumour's core is darker or brighter than its rest."""
 
+LEAST_MM, MOST_MM = 4.0, 45.0
+"""Radii of drawn tumours."""
+
 REACH = 1.5
 """An uneven, soft-edged tumour ends within this many of its radii."""
 
@@ -63,15 +66,16 @@ def draw_tumour(
     axes_mm: Axes,
     liver_hu: float,
     rng: np.random.Generator,
+    most_mm: float = MOST_MM,
 ) -> Tumour:
     """Draw a tumour centred on some voxel of a liver.
 
-    Radii are log-uniform from 4 to 45 mm; 85 % are darker than the liver, but
+    Radii are log-uniform from 4 mm to `most_mm`; 85 % are darker than the liver, but
     denser than water, or a network could not tell them from a gallbladder.
     """
     candidates = np.flatnonzero(liver)
     index = np.unravel_index(int(rng.choice(candidates)), liver.shape)
-    radius = float(np.exp(rng.uniform(np.log(4), np.log(45))))
+    radius = float(np.exp(rng.uniform(np.log(LEAST_MM), np.log(most_mm))))
     contrast = rng.uniform(15, 75)
     if rng.random() < 0.85:
         contrast = -min(contrast, max(liver_hu - DARKEST_HU, 15.0))
