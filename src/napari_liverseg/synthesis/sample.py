@@ -20,13 +20,12 @@ from napari_liverseg.synthesis.appearance import (
 from napari_liverseg.synthesis.field import Axes, grid_axes
 from napari_liverseg.synthesis.scanner import AIR_HU, cut_field, degrade
 from napari_liverseg.synthesis.tissue import Tissue
-from napari_liverseg.synthesis.tumour import MOST_MM, draw_tumour, plant
+from napari_liverseg.synthesis.tumour import MOST_MM, draw_tumour, plant, within
 from napari_liverseg.synthesis.warp import draw_positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_liverseg.core.box import Box
     from napari_liverseg.synthesis.body import Body
 
 KEEP_CT_SHARE = 0.6
@@ -71,7 +70,8 @@ class Sample:
     labels : ndarray of uint8, shape (z, y, x)
         0 background, 1 liver, 2 tumour.
     focus : ndarray of bool, shape (z, y, x)
-        Voxels near both the liver and one of `LIVER_LIKE`.
+        Voxels near both the liver and one of `LIVER_LIKE`, and those about small
+        tumours.
     """
 
     hu: NDArray[np.float32]
@@ -228,13 +228,5 @@ def _plant_tumours(
         labels[plant(tumour, hu, liver, axes, rng)] = TUMOUR
         if max(tumour.radii_mm) < SMALL_MM:
             reach = max(tumour.radii_mm) + AROUND_MM
-            near[_within(axes, tumour.centre_mm, reach)] = True
+            near[within(axes, tumour.centre_mm, reach)] = True
     return near
-
-
-def _within(axes: Axes, centre_mm: tuple[float, float, float], reach: float) -> Box:
-    z, y, x = (
-        slice(int(np.searchsorted(a, c - reach)), int(np.searchsorted(a, c + reach)))
-        for a, c in zip(axes, centre_mm, strict=True)
-    )
-    return z, y, x

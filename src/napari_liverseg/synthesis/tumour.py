@@ -127,7 +127,7 @@ def plant(
         Draws the uneven surface and the pattern inside.
     """
     mask = np.zeros(liver.shape, np.bool_)
-    box = _box(tumour, axes_mm)
+    box = within(axes_mm, tumour.centre_mm, REACH * max(tumour.radii_mm))
     if any(s.stop <= s.start for s in box):
         return mask
     local = _cut(axes_mm, box)
@@ -143,11 +143,11 @@ def plant(
     return mask
 
 
-def _box(tumour: Tumour, axes_mm: Axes) -> Box:
-    reach = REACH * max(tumour.radii_mm)
+def within(axes_mm: Axes, centre_mm: tuple[float, float, float], mm: float) -> Box:
+    """Return the box of the voxels that lie so near a point along each axis."""
     z, y, x = (
-        slice(int(np.searchsorted(a, c - reach)), int(np.searchsorted(a, c + reach)))
-        for a, c in zip(axes_mm, tumour.centre_mm, strict=True)
+        slice(int(np.searchsorted(a, c - mm)), int(np.searchsorted(a, c + mm)))
+        for a, c in zip(axes_mm, centre_mm, strict=True)
     )
     return z, y, x
 
