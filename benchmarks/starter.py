@@ -11,6 +11,7 @@ of bad scanners.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 from itertools import count, islice
@@ -37,6 +38,9 @@ from napari_liverseg.training.bodies import phantom_body
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
+    from napari_liverseg.core.geometry import Triple
     from napari_liverseg.synthesis.phantom import Lesion
 
 SEEDS = (70_001, 70_002, 70_003, 70_004, 70_005, 70_006)
@@ -58,6 +62,7 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--slice-mm", type=float, default=2.5)
+    parser.add_argument("--slices", type=int, help="the middle ones of a liver alone")
     parser.add_argument(
         "--hard", type=int, nargs="*", default=HARD_SEEDS, metavar="SEED",
         help="phantoms without tumours, and with tumours beside veins; none without",
@@ -70,13 +75,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     predictor = Predictor(find_model(arguments.model), "cpu")
-    thick, look = arguments.slice_mm, arguments.look
-    rows = [_phantom_row(predictor, seed, thick, look=look) for seed in arguments.seeds]
-    for kind, lesions in {"healthy": (), "at veins": AT_VEINS}.items():
-        rows += [
-            _phantom_row(predictor, seed, thick, kind, lesions, look)
-            for seed in arguments.hard
-        ]
+    options = RunOptions(look=arguments.look)
+    kinds = {"phantom": LESIONS, "healthy": (), "at veins": AT_VEINS}
+    rows = []
+    for kind, lesions in kinds.items():
+        for seed in arguments.seeds if kind == "phantom" else arguments.hard:
+            phantom = _phantom(seed, arguments.slice_mm, lesions)
+            if arguments.slices:
+                phantom = _middle(phantom, arguments.slices)
+            found = decide(predictor.predict(phantom.volume, options=options))
+            rows.append(_row(f"{kind} {seed}", found, phantom.truth))
     for drawn in islice(_drawn_cases(), arguments.drawn):
         found = decide(predictor.predict(drawn.volume))
         rows.append(_row(drawn.volume.name, found, drawn.truth))
@@ -86,35 +94,43 @@ def main() -> None:
     _report(rows, arguments.model, arguments.out)
 
 
-def _phantom_row(
-    predictor: Predictor,
-    seed: int,
-    slice_mm: float,
-    kind: str = "phantom",
-    lesions: Sequence[Lesion] = LESIONS,
-    look: Look = "liver",
-) -> dict[str, object]:
+def _phantom(seed: int, slice_mm: float, lesions: Sequence[Lesion]) -> Phantom:
     shape = (round(FIELD_MM / slice_mm), *PLANE)
-    spacing_mm = (slice_mm, PIXEL_MM, PIXEL_MM)
-    phantom = make_phantom(seed, shape, spacing_mm, lesions=lesions)
-    options = RunOptions(look=look)
-    found = decide(predictor.predict(phantom.volume, options=options))
-    return _row(f"{kind} {seed}", found, phantom.truth)
+    return make_phantom(seed, shape, (slice_mm, PIXEL_MM, PIXEL_MM), lesions=lesions)
+
+
+def _middle(phantom: Phantom, slices: int) -> Phantom:
+    """Return some slices of a phantom, the liver's middle one in their midst."""
+    shown = np.flatnonzero(phantom.truth.labels.any((1, 2)))
+    first = max(int(shown.mean()) - slices // 2, 0)
+    cut = slice(first, first + slices)
+    volume = phantom.volume
+    return _as_phantom(
+        volume.hu[cut], phantom.truth.labels[cut], volume.geometry.spacing_mm,
+        volume.name,
+    )  # fmt: skip
+
+
+def _as_phantom(
+    hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: Triple, name: str
+) -> Phantom:
+    z, y, x = hu.shape
+    geometry = Geometry((z, y, x), spacing_mm)
+    key = hashlib.sha256(name.encode()).hexdigest()[:16]
+    volume = CTVolume(hu, geometry, geometry, Reorientation(), name, key)
+    return Phantom(volume, Segmentation(labels, geometry))
 
 
 def _drawn_cases() -> Iterator[Phantom]:
     """Yield images as training draws them, of phantoms, and their truth."""
     grid = PatchGrid(DRAWN, (DRAWN_MM,) * 3)
-    geometry = Geometry(DRAWN, grid.spacing_mm)
     for number in count(1):
         rng = np.random.default_rng((DRAWN_SEED, number))
         sample = draw_sample(phantom_body(rng, DRAWN_MM), grid, rng, inside_share=1.0)
         if np.count_nonzero(sample.labels) * DRAWN_MM**3 / 1000 < LEAST_ML:
             continue
         hu = np.clip(np.rint(sample.hu), -1024, 3071).astype(np.int16)
-        name, key = f"drawn {number}", f"{number:016x}"
-        volume = CTVolume(hu, geometry, geometry, Reorientation(), name, key)
-        yield Phantom(volume, Segmentation(sample.labels, geometry))
+        yield _as_phantom(hu, sample.labels, grid.spacing_mm, f"drawn {number}")
 
 
 def _unseen_row(predictor: Predictor, data: Path) -> dict[str, object]:

@@ -1,5 +1,9 @@
 """Two models as one: what they say together, how they run, and which are refused."""
 
+import json
+from pathlib import Path
+from statistics import mean
+
 import numpy as np
 import pytest
 import torch
@@ -281,3 +285,26 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     (folder / "two-stage.json").write_text("[" * 10_000)
     with pytest.raises(ModelError, match="not JSON"):
         read_model(folder)
+
+
+def test_the_card_of_the_starter_tells_what_was_measured_of_it():
+    results = Path(__file__).parent.parent / "benchmarks/results/starter.json"
+    measured = json.loads(results.read_text(encoding="utf-8"))
+    starter = find_model("starter")
+    assert measured["model_sha256"] == starter.sha256
+    cases = {case["case"]: case for case in measured["cases"]}
+    phantoms = [case for name, case in cases.items() if name.startswith("phantom")]
+    healthy = [case for name, case in cases.items() if name.startswith("healthy")]
+    real = cases["abdomen-dicom-j2k"]
+    livers = [case["liver_dice"] for case in phantoms]
+    assert {figure.what: figure.value for figure in starter.figures} == {
+        "liver Dice, mean": round(mean(livers), 3),
+        "liver Dice, lowest": round(min(livers), 3),
+        "tumour Dice, mean": round(mean(c["tumour_dice"] for c in phantoms), 3),
+        "share of tumours that are touched, mean": round(
+            mean(c["lesion_recall_any"] for c in phantoms), 3
+        ),
+        "tumour invented, ml, the most": max(c["invented_tumour_ml"] for c in healthy),
+        "liver Dice": round(real["liver_dice"], 3),
+        "tumour invented in that CT, ml": real["invented_tumour_ml"],
+    }

@@ -71,6 +71,28 @@ def test_small_and_odd_volumes_equal_monais(network, shape):
 
 
 @pytest.mark.parametrize(
+    ("image", "patch"),
+    [
+        ((200, 200, 200), (128, 144, 160)),
+        ((81, 144, 129), (96, 144, 144)),
+        ((27, 1, 64), (64, 80, 80)),  # half of each side, and multiples of 16
+    ],
+)
+def test_windows_are_no_larger_than_an_image_needs(image, patch):
+    whole = Windows((128, 144, 160), 0.25, step=16)
+    assert whole.for_image(image) == replace(whole, patch=patch)
+    assert replace(whole, step=None).for_image(image).patch == whole.patch
+
+
+def test_a_thin_image_is_padded_no_further_than_its_windows(network):
+    image, windows = _image((9, 60, 70)), Windows((32, 24, 32), 0.5, step=4)
+    thin = _sweep(network, replace(windows, patch=(16, 24, 32), step=None), image=image)
+    sweep, logits = _sweep(network, windows, image=image)
+    assert sweep.sample(1).shape[2:] == (16, 24, 32)
+    assert torch.equal(logits, thin[1])
+
+
+@pytest.mark.parametrize(
     ("size", "window", "expected"),
     [
         (100, 40, (0, 20, 40, 60)),

@@ -54,9 +54,9 @@ def choose_recipe(
 ) -> Recipe:
     """Return the fastest recipe that gives the same labels as float32.
 
-    It is measured on windows of the CT at hand, as many at once as the run will
-    take, the first time that a model runs so on a device of this computer, and read
-    from `FILE` in the user's data folder afterwards. A first window without liver
+    It is measured on windows of the CT at hand, as many at once as the run will take,
+    the first time that windows of this size run so on a device of this computer, and
+    read from `FILE` in the user's data folder afterwards. A first window without liver
     proves nothing: then it is float32 as it comes, and measured again the next time.
 
     Parameters
@@ -73,7 +73,7 @@ def choose_recipe(
     """
     if os.environ.get(SWITCH, "").lower() == "off":
         return Recipe()
-    key = _key(predictor, plan)
+    key = _key(predictor, plan, windows)
     known = _read().get(key)
     if known is not None:
         with contextlib.suppress(TypeError):
@@ -85,14 +85,14 @@ def choose_recipe(
     return recipe
 
 
-def _key(predictor: Predictor, plan: Plan) -> str:
+def _key(predictor: Predictor, plan: Plan, windows: torch.Tensor) -> str:
     long = "long" if _is_long(plan, 1.0) else ""
     parts = (
         predictor.model.sha256, platform.node(),
         torch.backends.cpu.get_cpu_capability(),
         predictor.device.name, predictor.device.title,
         __version__, torch.__version__, str(torch.get_num_threads()),
-        f"x{plan.batch}", long,
+        "x".join(map(str, (plan.batch, *windows.shape[2:]))), long,
     )  # fmt: skip
     return " ".join(part for part in parts if part)
 

@@ -86,6 +86,8 @@ class Sweep:
         Normalised CT on the model's grid; where it is smaller than a window it is
         padded. It is moved to where the sums are.
     windows : Windows
+        Smaller ones are taken for an image that does not fill them, see
+        `Windows.for_image`.
     groups : Groups
         What is kept of the network's channels.
     region : ndarray of bool, shape (z, y, x), or None
@@ -103,7 +105,8 @@ class Sweep:
         region: NDArray[np.bool_] | None = None,
         focus: float | None = None,
     ) -> None:
-        self.windows, self._groups = windows, groups
+        self.windows = windows = windows.for_image(_shape(image))
+        self._groups = groups
         self._before, self._image = _pad(image, windows)
         self._shape, shape = _shape(image), _shape(self._image)
         rows = lay_out(shape, windows, _pad_region(region, self._before, shape))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Windows:
         Normalised value around volumes smaller than a window.
     mirror_axes : tuple of int
         Network axes along which mirrored windows may be averaged in.
+    step : int or None
+        Sides of smaller windows are multiples of it; None where there are none.
     """
 
     patch: Shape
@@ -96,6 +99,26 @@ class Windows:
     blend: Literal["gaussian", "nnunet", "constant"] = "gaussian"
     padding: float = 0.0
     mirror_axes: tuple[int, ...] = ()
+    step: int | None = None
+
+    def for_image(self, shape: Shape) -> Windows:
+        """Return windows that a thin image fills: padding takes time and shows nothing.
+
+        They keep half of each side at least, which leaves a network of windows the
+        depth that it was made for.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Voxels of the image, along the network's axes.
+        """
+        if self.step is None:
+            return self
+        z, y, x = (
+            min(side, math.ceil(max(n, side / 2) / self.step) * self.step)
+            for side, n in zip(self.patch, shape, strict=True)
+        )
+        return replace(self, patch=(z, y, x))
 
 
 @dataclass(frozen=True)

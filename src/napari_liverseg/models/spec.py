@@ -175,7 +175,8 @@ class ModelSpec(FolderSpec):
     @property
     def windows(self) -> Windows:
         """How the network is moved over a volume; around it is air."""
-        return Windows(self.patch, self.overlap, padding=AIR)
+        step = self.network.reduction if self.network.dimensions == 3 else None
+        return Windows(self.patch, self.overlap, padding=AIR, step=step)
 
     @property
     def output(self) -> Output:
