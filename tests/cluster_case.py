@@ -57,6 +57,14 @@ model_copy.receive = lambda *_: os._exit(1)
 """
 """Dies of a model that it is sent."""
 
+DIES_OF_VOXELS = """
+import os
+from napari_liverseg.batch.order import Voxels
+
+Voxels.__setstate__ = lambda *_: os._exit(1)
+"""
+"""Dies of a CT while its voxels come over."""
+
 FULL = """
 import resource
 

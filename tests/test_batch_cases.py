@@ -43,6 +43,15 @@ def test_files_zips_and_dicom_folders_are_cases_at_any_depth(tmp_path):
     }
 
 
+def test_results_of_earlier_batches_are_no_cases(tmp_path):
+    """They may lie among the CTs, or in the folder of another run."""
+    for folder in (tmp_path / "a", tmp_path / "other" / "a"):
+        touch(folder / "labels.nii.gz", folder / "report.json")
+    touch(tmp_path / "a.nii", tmp_path / "mine" / "labels.nii.gz")
+    for out in (tmp_path, tmp_path / "out"):
+        assert set(names(tmp_path, out)) == {"a", "mine_labels"}
+
+
 def test_a_dicom_folder_is_one_case_with_the_folders_inside_it(tmp_path):
     write_series(tmp_path / "study", io_cases.ct(), GRID)
     write_series(tmp_path / "study" / "more", io_cases.ct(), GRID)
@@ -95,10 +104,19 @@ def test_a_list_names_cases_and_series(tmp_path, separator):
     assert "liver" not in repr(second)
 
 
+@pytest.mark.parametrize("head", ["path, name, series", " Path,Name ,SERIES"])
+def test_columns_are_known_however_they_are_typed(tmp_path, head):
+    """A name that is not seen would leave that of the file, and so of a patient."""
+    (tmp_path / "list.csv").write_text(f"{head}\nDoe.nii, P1, 1.2\n")
+    (case,) = find_cases(tmp_path / "list.csv", tmp_path / "out")
+    assert (case.name, case.series) == ("P1", "1.2")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("file\na.nii\n", "no column 'path'"),
+        ("path,name\na.nii,x\n\n\n,y\n", "Line 5"),
         ("path,name\na.nii,x\n,y\n", "Line 3"),
         ("path,name\na.nii,../x\n", "Line 2"),
         ("path,name\na.nii,.x\n", "Line 2"),

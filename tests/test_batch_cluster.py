@@ -15,6 +15,7 @@ import pytest
 from cli_cases import phantom_ct, phantom_labels, write_nifti
 from cluster_case import (
     DIES,
+    DIES_OF_VOXELS,
     ELSEWHERE,
     FULL,
     Processes,
@@ -69,6 +70,10 @@ class InThread:
         self._address = address
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
+
+    @property
+    def runs(self):
+        return self._thread.is_alive()
 
     def join(self):
         self._thread.join(180)
@@ -190,6 +195,25 @@ def test_a_case_that_takes_two_workers_with_it_is_refused(tmp_path, processes, m
     assert row.status == "refused"
     assert "second one that this case took with it" in row.problems
     assert [p.name for p in out.iterdir()] == ["summary.csv"]
+
+
+@pytest.mark.slow
+def test_a_case_that_is_lost_on_its_way_is_not_sent_without_end(
+    tmp_path, processes, model
+):
+    """Workers that ended are started anew, as Dask's nannies do."""
+    write_cases(tmp_path / "in", 1)
+    workers = [processes.add_worker(preload=DIES_OF_VOXELS)]
+    wish = Wish(model, Thresholds(), send="bytes")
+    batch = InThread(tmp_path / "in", tmp_path / "out", wish, processes.address)
+    while batch.runs and len(workers) < 5:
+        wait_for(lambda: not batch.runs or workers[-1].poll() is not None)
+        if batch.runs:
+            workers.append(processes.add_worker(preload=DIES_OF_VOXELS))
+    assert len(workers) < 5
+    (row,) = batch.join()
+    assert row.status == "refused"
+    assert "second one that this case took with it" in row.problems
 
 
 @pytest.mark.slow

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cli_cases import phantom_ct, write_nifti
-from cluster_case import ELSEWHERE, Processes, Quiet
+from cluster_case import ELSEWHERE, Processes, Quiet, wait_for
 from napari_liverseg.batch import model_copy
 from napari_liverseg.batch.cases import find_cases
 from napari_liverseg.batch.cluster import connected
@@ -189,6 +190,18 @@ def test_what_is_sent_is_read_as_it_was_here(model, theirs):
     assert (kept.input, kept.output) == (model.input, model.output)
     assert not any("validation" in name for name in parcel.files)
     assert receive(there, parcel) is None  # another worker of the same computer
+
+
+def test_a_worker_that_computes_for_others_takes_a_model_at_once(here, address):
+    model = find_model(write_threshold_model(here / "meanwhile"))
+    with connected(address) as crew:
+        (worker,) = crew.present()
+        busy = crew.client.submit(time.sleep, 10, pure=False)
+        wait_for(lambda: crew.client.processing()[worker])
+        assert not crew.make_fit(worker, model, card_of(model)).has_model
+        assert busy.status == "pending"
+        crew.forget(worker)
+        assert crew.make_fit(worker, model, card_of(model)).has_model
 
 
 def test_a_model_is_found_under_another_name_and_date(here, tmp_path):

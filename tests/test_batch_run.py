@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from cluster_case import Quiet, cluster_inside, wait_for, write_cases, write_mod
 from napari_liverseg.batch.cases import Case, find_cases
 from napari_liverseg.batch.cluster import connected
 from napari_liverseg.batch.crew import Crew
+from napari_liverseg.batch.hand import lost
 from napari_liverseg.batch.model_copy import find_copy
 from napari_liverseg.batch.opening import open_chosen
 from napari_liverseg.batch.order import Wish, card_of, digest_of
@@ -188,7 +190,7 @@ def _watched(monkeypatch):
         assert len(opened) < 20, "opened again and again"
         return open_chosen(path, *others)
 
-    monkeypatch.setattr("napari_liverseg.batch.run.open_chosen", open_and_note)
+    monkeypatch.setattr("napari_liverseg.batch.turn.open_chosen", open_and_note)
     return opened
 
 
@@ -223,12 +225,15 @@ def test_a_worker_that_is_gone_when_voxels_come_is_handed_no_more(
     assert sorted(opened) == [f"case{number}.nii.gz" for number in range(3)]
 
 
+@pytest.mark.parametrize("seen", [True, False], ids=["missed", "at once"])
 def test_a_worker_that_comes_back_under_its_address_works_again(
-    tmp_path, model, monkeypatch
+    tmp_path, model, monkeypatch, seen
 ):
+    """It may do so while a case is opened, so that nobody saw that it was away."""
     from distributed import Worker
 
-    monkeypatch.setattr("napari_liverseg.batch.run.WAIT_S", 5.0)
+    monkeypatch.setattr("napari_liverseg.batch.roll.WAIT_S", 10.0)
+    monkeypatch.setattr("napari_liverseg.batch.roll.ASK_AGAIN_S", 1.0)
     write_cases(tmp_path / "in", 1)
     opened = _watched(monkeypatch)
     gone = _gone_before_voxels_come(monkeypatch)
@@ -242,10 +247,13 @@ def test_a_worker_that_comes_back_under_its_address_works_again(
             return await Worker(cluster.scheduler_address, nthreads=1, **where)
 
         def present(crew):
-            there = real(crew)
-            if gone and not there and not came:
+            while gone and not came:
+                if there := real(crew):
+                    continue
                 came.append(cluster.sync(come))
-            return there
+                if seen:
+                    return there
+            return real(crew)
 
         monkeypatch.setattr(Crew, "present", present)
         rows, _ = run_batch(
@@ -255,6 +263,98 @@ def test_a_worker_that_comes_back_under_its_address_works_again(
         cluster.sync(came[0].close)
     assert [row.status for row in rows.values()] == ["done"]
     assert opened == ["case0.nii.gz"], "once, though it was handed out twice"
+
+
+@contextmanager
+def _paused(address):
+    """Let Dask hold the workers of a cluster for full, as long as this lasts."""
+
+    def set_status(name, dask_worker):
+        dask_worker.status = Status[name]
+
+    from distributed import Client, Status
+
+    with Client(address, set_as_default=False) as client:
+        client.run(set_status, "paused")
+        wait_for(lambda: _statuses(client) == {"paused"})
+        yield
+        client.run(set_status, "running")
+
+
+def _statuses(client):
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return {worker["status"] for worker in workers}
+
+
+@pytest.mark.parametrize("send", ["bytes", "paths"])
+def test_a_worker_whose_memory_is_full_for_a_while_is_waited_for(
+    tmp_path, model, monkeypatch, send
+):
+    monkeypatch.setattr("napari_liverseg.batch.cluster.CONNECT_S", 1)
+    write_cases(tmp_path / "in", 1)
+    done = []
+    wish = Wish(model, Thresholds(), send=send)
+    with cluster_inside() as cluster:
+        address = cluster.scheduler_address
+        words = (tmp_path / "in", tmp_path / "out", wish, address)
+        batch = threading.Thread(target=lambda: done.append(run_batch(*words)))
+        with _paused(address):
+            batch.start()
+            batch.join(3)
+            assert not done
+        batch.join(60)
+    ((rows, _),) = done
+    assert [row.status for row in rows.values()] == ["done"]
+
+
+@pytest.mark.parametrize("send", ["bytes", "paths"])
+def test_a_worker_whose_memory_stays_full_ends_the_batch(
+    tmp_path, model, monkeypatch, send
+):
+    monkeypatch.setattr("napari_liverseg.batch.roll.WAIT_S", 1.0)
+    write_cases(tmp_path / "in", 1)
+    wish = Wish(model, Thresholds(), send=send)
+    volume = open_ct(tmp_path / "in" / "case0.nii.gz")
+    with cluster_inside() as cluster, _paused(cluster.scheduler_address):
+        address = cluster.scheduler_address
+        with pytest.raises(DeviceError, match=r"memory is nearly full.*memory-limit"):
+            run_batch(tmp_path / "in", tmp_path / "out", wish, address)
+        with pytest.raises(DeviceError, match="memory is nearly full"):
+            predict_remotely(address, model, volume)
+
+
+class Dying:
+    """Workers that are started anew without end, and die before they say a word."""
+
+    address = "tcp://nowhere:1"
+
+    def __init__(self):
+        self.calls = 0
+
+    def present(self):
+        self.calls += 1
+        return (f"tcp://nowhere:{self.calls}",)
+
+    def is_paused(self, _):
+        return False
+
+    def forget(self, _):
+        pass
+
+    def make_fit(self, worker, *_):
+        assert self.calls < 50, "asked again and again"
+        raise lost(worker)
+
+
+def test_workers_that_die_before_they_say_a_word_end_the_batch(
+    tmp_path, model, monkeypatch
+):
+    monkeypatch.setattr("napari_liverseg.batch.roll.WAIT_S", 2.0)
+    write_cases(tmp_path / "in", 1)
+    cases = find_cases(tmp_path / "in", tmp_path)
+    work = Batch(cases, tmp_path, Wish(model, Thresholds()), Quiet())
+    with pytest.raises(DeviceError, match="lost during the run"):
+        work.run(Dying())
 
 
 def test_without_the_extra_the_pip_command_is_told(
@@ -273,7 +373,7 @@ def test_files_that_the_worker_sees_otherwise_are_sent(
 ):
     write_cases(tmp_path / "in", 3)
     # Workers share this process, so that only our look at the files can differ.
-    monkeypatch.setattr("napari_liverseg.batch.run.sight_of", lambda _: "otherwise")
+    monkeypatch.setattr("napari_liverseg.batch.turn.sight_of", lambda _: "otherwise")
     rows, _ = run_batch(
         tmp_path / "in", tmp_path / "out", Wish(model, Thresholds()), address
     )

@@ -116,6 +116,15 @@ def test_another_result_is_in_the_way(tmp_path, wish, case, changes):
     assert finished(case, tmp_path / "out", agreed) is None
 
 
+def test_a_model_that_was_copied_and_dated_anew_is_the_same(tmp_path, wish, case):
+    """The date of an nnU-Net's files is its version."""
+    leave_result(tmp_path / "out" / "a", version="1.3", model_digest=wish.model_digest)
+    assert finished(case, tmp_path / "out", wish)
+    leave_result(tmp_path / "out" / "a", model_digest="another")
+    with pytest.raises(ExportError, match="another result"):
+        finished(case, tmp_path / "out", wish)
+
+
 def test_a_result_of_the_same_options_counts(tmp_path, wish, case):
     asked = replace(wish, options=RunOptions(look="body", mirror=True))
     leave_result(tmp_path / "out" / "a", options={"look": "body", "mirror": True})

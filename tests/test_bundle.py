@@ -317,6 +317,19 @@ def test_a_user_says_what_channels_are(tmp_path):
     _says(folder, "names 'Milz'")
 
 
+def test_what_a_user_mistypes_is_told_with_its_file(tmp_path):
+    folder = _named(tmp_path / "b", ["background", "liver", "tumor"])
+    data_folder().mkdir(parents=True, exist_ok=True)
+    (data_folder() / MAPPING_FILE).write_text('{"b": {"liver": ["liver",]}}')
+    said = _says(folder, "liverseg.json is refused: it is not JSON")
+    assert said.endswith(f"Mend {data_folder() / MAPPING_FILE}.")
+
+
+def test_a_background_may_be_written_large(tmp_path):
+    folder = _named(tmp_path / "b", ["Background", "Liver", "Tumor"])
+    assert read_bundle(folder).output.liver == (1,)
+
+
 def test_a_mapping_goes_before_names_and_may_want_several_channels_of_one(tmp_path):
     folder = _named(tmp_path / "b", ["background", "lesion", "lesion"])
     _map(b={"tumour": ["lesion"]})
@@ -574,10 +587,58 @@ def test_weights_that_unfold_are_refused_before_they_do(tmp_path):
             twin.filename = f"{largest.filename}{number}"
             archive.filelist.append(twin)
         archive.writestr("last", "")
-    with pytest.raises(ModelError, match="unfold to more"):
+    with pytest.raises(ModelError, match="longer than the file"):
         read_tensors(file.read_bytes(), "b")
     torch.save({"w": torch.ones(2)}, file, _use_new_zipfile_serialization=False)
     assert read_tensors(file.read_bytes(), "b")["w"].sum() == 2
+
+
+@pytest.mark.parametrize(
+    "said", [b".", b"\x80\x02].", b"\x80\x02}q\x00a.", b"\x80\x02K\x01K\x02\x86b."]
+)
+def test_a_malformed_pickle_is_a_sentence(tmp_path, said):
+    file = tmp_path / "odd.pt"
+    torch.save({"w": torch.ones(2)}, file)
+    with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as given:
+        records = {name: given.read(name) for name in given.namelist()}
+    with zipfile.ZipFile(file, "w") as made:
+        for name, record in records.items():
+            made.writestr(name, said if name.endswith("/data.pkl") else record)
+    with pytest.raises(ModelError, match="weights of the model 'b'"):
+        read_tensors(file.read_bytes(), "b")
+
+
+def test_weights_that_are_replaced_while_in_use_are_refused(tmp_path):
+    bundle = read_bundle(unet_bundle(tmp_path / "b"))
+    first = bundle.sha256
+    unet_bundle(tmp_path / "other", weights=build(UNET, seed=1).state_dict())
+    other = (tmp_path / "other" / "models" / "model.pt").read_bytes()
+    bundle.weights_file.write_bytes(other)
+    assert bundle.sha256 == first
+    with pytest.raises(ModelError, match="changed while in use"):
+        bundle.load_networks()
+    assert read_bundle(bundle.folder).load_networks()
+
+
+def _loads(folder, path, **changes):
+    loader = {"_target_": "CheckpointLoader", "load_path": path, **changes}
+    content = config(UNET, transforms(RANGE), handlers=[loader])
+    return write_bundle(folder, metadata(["background", "liver", "tumor"]), content)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/data/models/liver/models/model.pt", "models/model.pt", "C:\\models\\model.pt"],
+)
+def test_a_bundle_may_lie_in_a_folder_of_models(tmp_path, path):
+    bundle = read_bundle(_loads(tmp_path / "b", path))
+    assert bundle.weights_file == bundle.folder / "models" / "model.pt"
+
+
+@pytest.mark.parametrize("path", ["/data/fine-tuned/best.pt", "mymodels/model.pt"])
+def test_other_weights_than_the_config_loads_are_not_taken(tmp_path, path):
+    _says(_loads(tmp_path / "b", path), "loads weights from outside the bundle")
+    read_bundle(_loads(tmp_path / "c", path, _disabled_=True))
 
 
 def test_a_link_to_weights_elsewhere_is_refused(tmp_path):

@@ -90,3 +90,25 @@ def test_the_latest_addresses_are_remembered(tmp_path):
     assert remembered() == ()
     (tmp_path / "data" / "clusters.json").write_text("[broken")
     assert remembered() == ()
+
+
+def test_a_question_that_is_closed_leaves_the_chosen_cluster(dock, qtbot):
+    """Also after a run, which lists the latest cluster first."""
+    first, latest = "tcp://127.0.0.1:1", "tcp://127.0.0.1:2"
+    box = dock.segment.device
+    for address in (first, latest):
+        choose_cluster(qtbot, dock, address)
+    assert box.currentData() == latest
+    with qtbot.waitSignal(dock.segment.slot.failed, timeout=30_000):
+        dock.segment.segment()
+    assert box.currentData() == latest
+    choose_cluster(qtbot, dock, None)
+    assert box.currentData() == latest
+
+
+def test_a_cluster_that_cannot_be_remembered_stays_chosen(dock, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_liverseg.ui.cluster_device.remember", lambda _: None)
+    choose_cluster(qtbot, dock, "tcp://127.0.0.1:1")
+    with qtbot.waitSignal(dock.segment.slot.failed, timeout=30_000):
+        dock.segment.segment()
+    assert dock.segment.device.currentData() == "tcp://127.0.0.1:1"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,6 +86,18 @@ def test_zips_are_added_without_the_folders_around(tmp_path, home):
     with pytest.raises(ModelError, match="already"):
         add(tmp_path / path, _no)
     assert _names(home) == ["inner"]
+
+
+@pytest.mark.parametrize("here", [".", "inner/.."])
+def test_the_folder_where_the_user_stands_is_added(tmp_path, home, here, monkeypatch):
+    folder = _bundle(tmp_path / "Tiny Bundle")
+    (folder / "inner").mkdir()
+    monkeypatch.chdir(folder)
+    model, _ = add(Path(here), _no)
+    assert model.name == "tiny-bundle"
+    assert json.loads((model.folder / "origin.json").read_text())["source"] == (
+        "Tiny Bundle"
+    )
 
 
 def test_what_is_no_model_is_not_added(tmp_path, home):

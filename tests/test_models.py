@@ -1,11 +1,13 @@
 """A model folder is read, listed and refused by what its files really hold."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -286,6 +288,47 @@ def test_broken_and_doubled_models_are_told_and_left_out(models):
     assert "zz-copy" in reasons[1]
     with pytest.raises(ModelError, match="version"):
         store.find_model("bad")
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_left_out(models, monkeypatch):
+    """As `lost+found` is at the top of a disk."""
+    write_random_model(models / "good")
+    (models / "lost+found").mkdir()
+    _forbid(monkeypatch, models / "lost+found")
+    assert [m.name for m in store.list_models()] == ["good"]
+    (reason,) = store.broken_models()
+    assert "lost+found cannot be read (Permission denied)" in reason.found
+    assert store.find_model("good").name == "good"
+    _forbid(monkeypatch, models)
+    write_threshold_model(models.parent / "bundled" / "starter")
+    assert store.default_model().name == "starter"
+    assert str(models) in store.broken_models()[0].found
+
+
+def test_weights_of_others_that_may_not_be_read_are_told(models, monkeypatch, tmp_path):
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "theirs"))
+    write_random_model(models / "good")
+    _forbid(monkeypatch, tmp_path / "theirs")
+    assert [m.name for m in store.list_models()] == ["good"]
+    assert "theirs cannot be read" in store.broken_models()[0].found
+
+
+def _forbid(monkeypatch, folder):
+    """Let nothing in a folder be seen, as if it were of another user."""
+    real, listed = Path.stat, Path.iterdir
+
+    def stat(path, **words):
+        if folder in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **words)
+
+    def iterdir(path):
+        if folder in (path, *path.parents):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(Path, "iterdir", iterdir)
 
 
 def test_the_user_folder_can_be_moved(monkeypatch, tmp_path):

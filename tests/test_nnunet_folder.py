@@ -486,6 +486,9 @@ def test_other_weights_in_the_same_place_are_noticed(runnable):
     with pytest.raises(ModelError, match="first use") as refusal:
         read_nnunet(runnable).load_networks()
     assert str(known_file()) in refusal.value.next_step
+    known_file().write_text("{")
+    with pytest.raises(ModelError, match=r"hashes of weights.*remove it to trust"):
+        read_nnunet(runnable).load_networks()
     known_file().unlink()
     read_nnunet(runnable).load_networks()
 

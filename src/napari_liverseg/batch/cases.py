@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_liverseg.batch.result import FILES
 from napari_liverseg.core.errors import CaseError
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ def _walk(source: Path, output: Path) -> Iterator[tuple[Path, list[Path]]]:
             for name in folders
             if not name.startswith(".") and (folder / name).resolve() != output
         )
-        yield folder, [folder / n for n in sorted(names) if not n.startswith(".")]
+        # What an earlier batch has left is no case, wherever its results lie.
+        made = FILES if set(FILES) <= set(names) else ()
+        names = sorted(set(names) - set(made))
+        yield folder, [folder / name for name in names if not name.startswith(".")]
 
 
 def _has_slices(files: Iterable[Path]) -> bool:
@@ -149,10 +153,12 @@ def _in_list(source: Path) -> list[Case]:
     table = csv.DictReader(
         text.splitlines(), delimiter=";" if head.count(";") > head.count(",") else ","
     )
-    if "path" not in (table.fieldnames or ()):
+    # Whoever types them sets blanks behind the commas.
+    table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
+    if "path" not in table.fieldnames:
         found = f"'{source.name}' has no column 'path'."
         raise CaseError(found, "Name the columns in its first line: path,name,series.")
-    return [_row(row, source, line) for line, row in enumerate(table, start=2)]
+    return [_row(row, source, table.line_num) for row in table]
 
 
 def _row(row: dict[str, str | None], source: Path, line: int) -> Case:

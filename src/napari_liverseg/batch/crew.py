@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.batch.hand import (
-    LostTakingModelError,
+    LostTakingError,
     LostWorkerError,
     hand_model,
     lost,
@@ -15,7 +15,7 @@ from napari_liverseg.batch.hand import (
 from napari_liverseg.batch.model_copy import read_files
 from napari_liverseg.batch.order import Refused
 from napari_liverseg.batch.work import greet
-from napari_liverseg.core.errors import DeviceError, LiversegError
+from napari_liverseg.core.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +28,6 @@ WAIT_S = 30.0
 """Workers that are started anew, as after a crash, come back within this time."""
 
 ASK_AGAIN_S = 0.2
-ANSWER_S = 30
-"""Time for a small message to get through to a worker and back."""
-
-SLOWEST = 1e6
-"""Bytes that a network is given a second for."""
 
 
 class Crew:
@@ -90,11 +85,17 @@ class Crew:
         """Return where a worker is to compute."""
         if len(self._devices) == 1:
             return self._devices[0]
-        with self.scheduler_there():
-            info = self.client.scheduler_info(n_workers=-1)["workers"]
         # A local worker that is started anew keeps its number.
-        name = info.get(worker, {}).get("name", 0)
-        return self._devices[int(name) % len(self._devices)]
+        number = int(self._known().get(worker, {}).get("name", 0))
+        return self._devices[number % len(self._devices)]
+
+    def is_paused(self, worker: str) -> bool:
+        """Whether Dask gives a worker nothing to do, as its memory is nearly full."""
+        return bool(self._known().get(worker, {}).get("status") == "paused")
+
+    def forget(self, worker: str) -> None:
+        """Ask a worker again who it is: another may have come under its address."""
+        self._fit.pop(worker, None)
 
     def make_fit(self, worker: str, model: Model, card: ModelCard) -> Greeting:
         """Return a worker's greeting once it runs our version and has the model.
@@ -109,7 +110,7 @@ class Crew:
             When the model that it lacks cannot be read.
         """
         if worker not in self._fit:
-            greeting = self._ask(worker, greet, card)
+            greeting = self.ask(worker, greet, card)
             self._refuse_other_version(worker, greeting)
             if not greeting.has_model:
                 self._send(worker, model, card)
@@ -126,8 +127,16 @@ class Crew:
         except (OSError, TimeoutError) as error:
             raise self._lost() from error
 
-    def _ask(self, worker: str, question: Any, *words: Any) -> Any:
-        """Call a small function in a worker, even while it computes."""
+    def ask(self, worker: str, question: Any, *words: Any) -> Any:
+        """Call a function in a worker, even while it computes.
+
+        Raises
+        ------
+        DeviceError
+            When it does not know the function.
+        LostWorkerError
+            When the worker is lost meanwhile.
+        """
         try:
             answers = self.client.run(question, *words, workers=[worker])
         except (OSError, TimeoutError) as error:
@@ -153,17 +162,11 @@ class Crew:
     def _send(self, worker: str, model: Model, card: ModelCard) -> None:
         parcel = read_files(model)
         try:
-            held = hand_model(self, worker, card, parcel)
-            try:
-                answer = held.answer(ANSWER_S + parcel.nbytes / SLOWEST)
-            finally:
-                held.let_go()
+            answer = hand_model(self, worker, card, parcel)
         except LostWorkerError as error:
             self.present()  # raises where it is the scheduler that is lost
             found = f"The worker at {worker} was lost while it took a model."
-            raise LostTakingModelError(found, error.next_step) from error
-        except LiversegError as error:
-            raise DeviceError(error.found, error.next_step) from error
+            raise LostTakingError(found, error.next_step) from error
         if isinstance(answer, Refused):
             found = (
                 f"The worker at {worker} could not take the model '{model.name}'. "
@@ -171,9 +174,24 @@ class Crew:
             )
             raise DeviceError(found, answer.next_step)
 
+    def _known(self) -> dict[str, dict[str, Any]]:
+        """Return what the scheduler knows of its workers, by their addresses."""
+        with self.scheduler_there():
+            known: dict[str, dict[str, Any]] = self.client.scheduler_info(n_workers=-1)[
+                "workers"
+            ]
+        return known
+
     def _lost(self) -> DeviceError:
         found = f"The connection to the scheduler at {self.address} was lost."
         return DeviceError(found, "Check that it runs, and run again.")
+
+
+def full(worker: str) -> DeviceError:
+    """Return what to say of a worker that Dask gives nothing to do."""
+    found = f"The worker at {worker} takes no case, since its memory is nearly full."
+    step = "Start it anew with a higher --memory-limit, and run again."
+    return DeviceError(found, step)
 
 
 def _same_version() -> str:

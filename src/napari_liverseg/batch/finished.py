@@ -66,10 +66,7 @@ def _same(report: dict[str, Any], wish: Wish) -> bool:
     try:
         # A decision that was allowed and not needed changes nothing.
         return (
-            report["sha256"] == wish.model.sha256
-            and report["version"] == wish.model.version
-            # Reports of older versions lack it.
-            and report.get("model_digest") in (None, wish.model_digest)
+            _same_model(report, wish)
             and report["thresholds"] == thresholds
             and report["options"] == options
             and set(report["decisions"]) <= set(wish.decisions)
@@ -78,6 +75,14 @@ def _same(report: dict[str, Any], wish: Wish) -> bool:
         )
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def _same_model(report: dict[str, Any], wish: Wish) -> bool:
+    if report.get("model_digest") is not None:
+        return bool(report["model_digest"] == wish.model_digest)
+    # Reports of older versions lack it.
+    said = (report["sha256"], report["version"])
+    return said == (wish.model.sha256, wish.model.version)
 
 
 def _same_ct(report: dict[str, Any], case: Case) -> bool:

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_liverseg.batch.model_copy import receive
+from napari_liverseg.batch.model_copy import receive_sent
 from napari_liverseg.batch.work import predict_voxels, segment_path, segment_voxels
 from napari_liverseg.core.errors import DeviceError, LiversegError
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 FETCH_S = 60.0
 """An answer that does not come over in this time went down with its worker."""
 
+KEEP_S = 30.0
+"""Time for a worker to write a small model down."""
+
+SLOWEST = 1e6
+"""Bytes that its disk is given a second for."""
+
 _numbers = itertools.count()
 _ours = secrets.token_hex(6)
 
@@ -28,8 +34,8 @@ class LostWorkerError(DeviceError):
     """A worker went away with the case that it had."""
 
 
-class LostTakingModelError(LostWorkerError):
-    """A worker went away while a model was sent to it."""
+class LostTakingError(LostWorkerError):
+    """A worker went away while a case or a model was sent to it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +47,7 @@ class Held:
     future : distributed.Future
     worker : str
     sent : distributed.Future or None
-        Voxels or a model; only this worker has them, so that they are lost with it.
+        Voxels; only this worker has them, so that they are lost with it.
     """
 
     future: Any
@@ -58,13 +64,8 @@ class Held:
         """Whether an answer is there, or none will come."""
         return bool(self.future.status != "pending")
 
-    def answer(self, within_s: float = FETCH_S) -> Any:
+    def answer(self) -> Any:
         """Return what the worker said.
-
-        Parameters
-        ----------
-        within_s : float
-            It counts as lost afterwards.
 
         Raises
         ------
@@ -78,7 +79,7 @@ class Held:
         from distributed import KilledWorker
 
         try:
-            return self.future.result(timeout=within_s)
+            return self.future.result(timeout=FETCH_S)
         except (OSError, TimeoutError, KilledWorker, FutureCancelledError) as error:
             raise lost(self.worker) from error
         except Exception as error:
@@ -111,10 +112,13 @@ def hand_out(crew: Crew, worker: str, order: Order, voxels: Voxels | None) -> He
     ------
     LostWorkerError
         When the worker is gone.
+    LostTakingError
+        When it is lost while the voxels are sent to it.
     """
     if voxels is None:
         return _submit(crew, worker, segment_path, order)
-    return _with_sent(crew, worker, segment_voxels, order, voxels)
+    sent = _scatter(crew, worker, voxels)
+    return _submit(crew, worker, segment_voxels, order, sent)
 
 
 def hand_prediction(crew: Crew, worker: str, order: Order, voxels: Voxels) -> Held:
@@ -125,24 +129,37 @@ def hand_prediction(crew: Crew, worker: str, order: Order, voxels: Voxels) -> He
     LostWorkerError
         When the worker is gone.
     """
-    return _with_sent(crew, worker, predict_voxels, order, voxels)
+    sent = _scatter(crew, worker, voxels)
+    return _submit(crew, worker, predict_voxels, order, sent)
 
 
-def hand_model(crew: Crew, worker: str, card: ModelCard, parcel: Parcel) -> Held:
-    """Give a worker a model to keep.
+def hand_model(
+    crew: Crew, worker: str, card: ModelCard, parcel: Parcel
+) -> Refused | None:
+    """Give a worker a model, and return why it cannot keep it, or None.
+
+    A worker that computes takes it at once, be it for others and for hours.
 
     Raises
     ------
     LostWorkerError
         When the worker is gone.
     """
-    return _with_sent(crew, worker, receive, card, parcel)
+    sent = _scatter(crew, worker, parcel)
+    try:
+        within_s = KEEP_S + parcel.nbytes / SLOWEST
+        answer: Refused | None = crew.ask(
+            worker, receive_sent, card, sent.key, within_s
+        )
+    finally:
+        sent.release()
+    return answer
 
 
-def lost(worker: str) -> LostWorkerError:
+def lost(worker: str, kind: type[LostWorkerError] = LostWorkerError) -> LostWorkerError:
     """Return what to say of a worker that is gone."""
     found = f"The worker at {worker} was lost during the run."
-    return LostWorkerError(found, "Check its memory and its log, and run again.")
+    return kind(found, "Check its memory and its log, and run again.")
 
 
 def refused(answer: Refused) -> LiversegError:
@@ -150,36 +167,33 @@ def refused(answer: Refused) -> LiversegError:
     return LiversegError(answer.found, answer.next_step)
 
 
-def _with_sent(
-    crew: Crew,
-    worker: str,
-    work: Callable[..., Any],
-    asked: Order | ModelCard,
-    content: Voxels | Parcel,
-) -> Held:
+def _scatter(crew: Crew, worker: str, content: Voxels | Parcel) -> Any:
+    """Return a future of what was sent to one worker."""
     with crew.scheduler_there():
         try:
-            sent = crew.client.scatter(content, workers=[worker], hash=False)
+            return crew.client.scatter(content, workers=[worker], hash=False)
         except KeyError as error:  # the scheduler's word for a worker that it lacks
             raise lost(worker) from error
-        except (OSError, TimeoutError) as error:
+        except TimeoutError as error:  # its word for one that takes nothing now
             crew.present()  # raises where it is the scheduler that is lost
             raise lost(worker) from error
-    return _submit(crew, worker, work, asked, sent)
+        except OSError as error:
+            crew.present()
+            raise lost(worker, LostTakingError) from error
 
 
 def _submit(
     crew: Crew,
     worker: str,
     work: Callable[..., Any],
-    asked: Order | ModelCard,
+    order: Order,
     *sent: Any,
 ) -> Held:
     key = f"liverseg-{_ours}-{next(_numbers)}"
     with crew.scheduler_there():
         future = crew.client.submit(
             work,
-            asked,
+            order,
             *sent,
             key=key,
             workers=[worker],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.batch.order import Parcel, Refused, digest_of
 from napari_liverseg.batch.work import refusal_of
@@ -89,6 +90,25 @@ def receive(card: ModelCard, parcel: Parcel) -> Refused | None:
     except Exception as error:  # noqa: BLE001 - a worker logs what a raise would carry
         return refusal_of(error)
     return None
+
+
+async def receive_sent(
+    card: ModelCard, key: str, within_s: float, dask_worker: Any
+) -> Refused | None:
+    """Keep a model that lies in a worker's memory, beside whatever it computes.
+
+    Parameters
+    ----------
+    card : ModelCard
+    key : str
+        Of its files there.
+    within_s : float
+        The worker counts as lost afterwards.
+    dask_worker : distributed.Worker
+        Where this runs; Dask gives it by that name.
+    """
+    kept = asyncio.to_thread(receive, card, dask_worker.data[key])
+    return await asyncio.wait_for(kept, within_s)
 
 
 def _of_its_name(card: ModelCard) -> Model:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.batch.cluster import connected
+from napari_liverseg.batch.crew import full
 from napari_liverseg.batch.hand import (
     LostWorkerError,
     hand_prediction,
@@ -119,7 +120,10 @@ def _idlest(crew: Crew) -> str:
     if not present:
         found = f"The scheduler at {crew.address} has lost its workers."
         raise DeviceError(found, "Start workers, and run again.")
-    return min(present, key=lambda worker: len(at_work.get(worker, ())))
+    free = [worker for worker in present if not crew.is_paused(worker)]
+    if not free:
+        raise full(present[0])
+    return min(free, key=lambda worker: len(at_work.get(worker, ())))
 
 
 @contextmanager

@@ -175,7 +175,11 @@ class MonaiBundle:
         from napari_liverseg.models.origin import refuse_changed
 
         content = self.weights()
-        refuse_changed(self, hashlib.sha256(content).hexdigest())
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != self.sha256:  # which reports say, and was taken once
+            found = f"The weights of the model '{self.name}' have changed while in use."
+            raise ModelError(found, "Choose the model again.")
+        refuse_changed(self, digest)
         load = load_trusted_network if self.runs_code else load_bundle_network
         rest = self.prepared.intensity.rest
         return (load(self.definition, content, self.name, rest),)
@@ -279,14 +283,16 @@ def _weights_file(config: Config, folder: Path) -> Path:
     named = USUAL_WEIGHTS
     for raw in _loaders(config):
         loader = component(config, raw, "checkpointloader")
-        if loader is None or loader.name_in("monai.handlers") != "CheckpointLoader":
+        if loader is None or loader.disabled:
+            continue
+        if loader.name_in("monai.handlers") != "CheckpointLoader":
             continue
         path = PurePosixPath(str(loader.get("load_path")).replace("\\", "/"))
-        if "models" in path.parts:
-            inside = path.parts[path.parts.index("models") :]
-            named = PurePosixPath(*inside).as_posix()
-        if ".." in path.parts:
+        # The bundle itself may lie in a folder of that name.
+        before, models, inside = path.as_posix().rpartition("models/")
+        if ".." in path.parts or not models or (before and before[-1] != "/"):
             raise refusal(config, f"loads weights from outside the bundle ({path})")
+        named = f"{models}{inside}"
     file = folder / named
     if not file.is_file() or not file.resolve().is_relative_to(folder):
         found = f"The bundle '{folder.name}' has no weights: {named} is missing."

@@ -85,7 +85,7 @@ def read_output(
     if activation == "softmax":
         # What a user maps may be named in any language, its background too.
         is_known = mapping is not None and 0 not in meant.liver + meant.tumour
-        if not is_known and names.get(0, "background") != "background":
+        if not is_known and names.get(0, "background").lower() != "background":
             raise refusal(metadata, f"calls channel 0 '{names[0]}', not 'background'")
     return Output(count, meant.liver, meant.tumour, activation)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import pickle
-import zipfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.foreign_file import MALFORMED, plain_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +52,7 @@ def read_tensors(content: bytes, title: str) -> Tensors:
         )
     except pickle.UnpicklingError as error:
         raise refused(title, "hold more than tensors, which could be code") from error
-    except (RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
+    except (RuntimeError, OSError, EOFError, MemoryError, *MALFORMED) as error:
         raise refused(title, CUT) from error
     while isinstance(loaded, Mapping):
         inner = next((k for k in WRAPPERS if isinstance(loaded.get(k), Mapping)), None)
@@ -74,15 +74,9 @@ def _refuse_packed(content: bytes, title: str) -> None:
     if not content.startswith(ZIP_START):
         return  # of PyTorch before 1.6, which packed nothing
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            records = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise refused(title, CUT) from error
-    # PyTorch never packs: a packed record is a bomb or a foreign file.
-    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise refused(title, "are packed, which torch.save does not do")
-    if sum(record.file_size for record in records) > len(content):
-        raise refused(title, "unfold to more than their file holds")
+        plain_records(io.BytesIO(content), len(content))
+    except ValueError as error:
+        raise refused(title, f"are refused: {error}") from error
 
 
 def refuse_other_tensors(

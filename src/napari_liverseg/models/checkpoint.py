@@ -8,7 +8,6 @@ which knows tensors, plain containers and the few names given here.
 from __future__ import annotations
 
 import pickle
-import zipfile
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,14 @@ import torch
 
 from napari_liverseg.models.foreign_file import (
     GET_AGAIN,
+    MALFORMED,
+    plain_records,
     refuse_absurd_weights,
     refused,
 )
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Callable
     from pathlib import Path
 
@@ -61,7 +63,7 @@ def read_checkpoint(path: Path) -> Content:
         raise _not_plain(path, error) from error
     except (RuntimeError, OSError, EOFError, MemoryError) as error:
         raise refused(path.name, f"PyTorch cannot read it ({_short(error)})") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except MALFORMED as error:
         reason = f"its pickle is malformed ({_short(error)})"
         raise refused(path.name, reason) from error
     if not isinstance(content, dict):
@@ -79,21 +81,13 @@ def refuse_odd_archive(path: Path) -> None:
     """
     try:
         refuse_absurd_weights(path)
-        size = path.stat().st_size
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        reason = "it is no checkpoint of PyTorch 1.6 or newer"
-        raise refused(path.name, reason) from error
+        entries = plain_records(path, path.stat().st_size)
+    except ValueError as error:
+        raise refused(path.name, str(error)) from error
     except OSError as error:
         raise refused(path.name, f"it cannot be read ({error.strerror})") from error
     if len(entries) > MAX_RECORDS:
         raise refused(path.name, f"it holds {len(entries)} records")
-    # PyTorch never packs: a packed record is a bomb or a foreign file.
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise refused(path.name, "its records are packed")
-    if sum(entry.file_size for entry in entries) > size:
-        raise refused(path.name, "its records are longer than the file")
     _refuse_odd_names(path, entries)
 
 

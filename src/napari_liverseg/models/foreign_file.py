@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import zipfile
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 from napari_liverseg.core.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pydantic import ValidationError
@@ -16,6 +19,9 @@ GET_AGAIN = "Get the model folder again from its source."
 
 MAX_WEIGHTS_BYTES = 4 * 1024**3
 """Of one file of weights; published networks of nnU-Net stay below a tenth of it."""
+
+MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+"""What PyTorch's restricted unpickler raises of a pickle that is none."""
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -44,6 +50,17 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Say in words that something in a folder may not, or cannot, be read."""
+    try:
+        yield
+    except OSError as error:
+        found = f"{folder} cannot be read ({error.strerror})."
+        step = "See that you may read all that is in it, or choose another folder."
+        raise ModelError(found, step) from error
+
+
 def refuse_absurd_weights(path: Path) -> None:
     """Refuse a file of weights, of whatever kind, that is longer than any network's.
 
@@ -62,6 +79,37 @@ def refuse_absurd_weights(path: Path) -> None:
     size = path.stat().st_size
     if size > MAX_WEIGHTS_BYTES:
         raise refused(path.name, f"it has {size} bytes, more than {MAX_WEIGHTS_BYTES}")
+
+
+def plain_records(archive: Path | IO[bytes], length: int) -> list[zipfile.ZipInfo]:
+    """Return the records of a checkpoint's zip, which is as `torch.save` writes it.
+
+    Parameters
+    ----------
+    archive : Path or file
+    length : int
+        In bytes.
+
+    Raises
+    ------
+    ValueError
+        With what is wrong with it, as the end of a sentence, before any record is
+        read.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            records = opened.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        msg = "it is no checkpoint of PyTorch 1.6 or newer, or it is cut"
+        raise ValueError(msg) from error
+    # PyTorch never packs: a packed record is a bomb or a foreign file.
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        msg = "its records are packed"
+        raise ValueError(msg)
+    if sum(record.file_size for record in records) > length:
+        msg = "its records are longer than the file"
+        raise ValueError(msg)
+    return records
 
 
 def read_json(folder: Path, name: str, most_bytes: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.bundle_config import METADATA_FILE
+from napari_liverseg.models.foreign_file import readable
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE
 from napari_liverseg.models.two_stage import TWO_STAGE_FILE
 
@@ -119,13 +120,14 @@ def read_model(folder: Path) -> Model:
     ModelError
         When it is none, or cannot be used.
     """
-    place = place_of(folder) if folder.is_dir() else None
-    if place is None:
-        found = (
-            f"{folder} is no model folder: it holds no {SPEC_FILE}, no "
-            f"{METADATA_FILE}, no plans.json with a dataset.json."
-        )
-        step = f"Choose a folder with {SPEC_FILE} and {WEIGHTS_FILE}, a MONAI bundle "
-        raise ModelError(found, f"{step}or an nnU-Net model.")
-    kind, at = place
-    return kind.read(at)
+    with readable(folder):
+        place = place_of(folder) if folder.is_dir() else None
+        if place is not None:
+            kind, at = place
+            return kind.read(at)
+    found = (
+        f"{folder} is no model folder: it holds no {SPEC_FILE}, no "
+        f"{METADATA_FILE}, no plans.json with a dataset.json."
+    )
+    step = f"Choose a folder with {SPEC_FILE} and {WEIGHTS_FILE}, a MONAI bundle "
+    raise ModelError(found, f"{step}or an nnU-Net model.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
-from napari_liverseg.models.foreign_file import read_json
+from napari_liverseg.models.foreign_file import read_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,13 @@ def refuse_if_changed(folder: Path, sha256: str) -> None:
 
 def _known() -> dict[str, Any]:
     path = known_file()
-    return read_json(path.parent, path.name, MAX_BYTES) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        return read_object(path, MAX_BYTES)
+    except ValueError as error:
+        found = f"{path}, which holds the hashes of weights, is refused: {error}."
+        raise ModelError(found, "Mend it, or remove it to trust anew.") from error
 
 
 def _remember(known: dict[str, Any]) -> None:

@@ -98,6 +98,8 @@ def add(
     """
     from napari_liverseg.models.proof import prove
 
+    if source.name in ("", ".."):  # of where the user stands
+        source = source.resolve()
     with staged(source) as copy:
         try:
             model = read_model(copy)

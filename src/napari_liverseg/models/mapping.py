@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.channels import choose, recognise
-from napari_liverseg.models.foreign_file import read_json, refused
+from napari_liverseg.models.foreign_file import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,10 @@ def find_mapping(model: str) -> ChannelMapping | None:
     path = mapping_file()
     if not path.exists():
         return None
-    mappings = read_json(path.parent, path.name, MAX_BYTES)
+    try:
+        mappings = read_object(path, MAX_BYTES)
+    except ValueError as error:
+        raise _refused(str(error)) from error
     return _parse(mappings[model], model) if model in mappings else None
 
 
@@ -91,10 +94,15 @@ def map_channels(
 def _parse(entry: Any, model: str) -> ChannelMapping:
     if not isinstance(entry, dict) or not entry.keys() <= {"liver", "tumour"}:
         reason = f"'{model}' must have the keys 'liver' and 'tumour'"
-        raise refused(MAPPING_FILE, reason, f"Mend {mapping_file()}.")
+        raise _refused(reason)
     liver, tumour = (entry.get(what, []) for what in ("liver", "tumour"))
     for names in (liver, tumour):
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             reason = f"'{model}' must list names of channels"
-            raise refused(MAPPING_FILE, reason, f"Mend {mapping_file()}.")
+            raise _refused(reason)
     return ChannelMapping(tuple(liver), tuple(tumour))
+
+
+def _refused(reason: str) -> ModelError:
+    found = f"What you say of models in {MAPPING_FILE} is refused: {reason}."
+    return ModelError(found, f"Mend {mapping_file()}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.foreign_file import readable
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.spec import SPEC_FILE, WEIGHTS_FILE
 from napari_liverseg.models.totalsegmentator import WHOLE_BODY, discover, task_of
@@ -113,17 +114,22 @@ class _Found:
 def _scan() -> _Found:
     usable: dict[str, Model] = {}
     broken: list[ModelError] = []
+    folders: list[Path] = []
     for parent in (bundled_folder(), user_folder()):
-        for name in _folder_names(parent):
-            try:
-                model = read_model(parent / name)
-            except ModelError as error:
-                broken.append(error)
-                continue
-            if model.name in usable:
-                broken.append(_doubled(model, usable[model.name]))
-            else:
-                usable[model.name] = model
+        try:
+            folders += [parent / name for name in _folder_names(parent)]
+        except ModelError as error:
+            broken.append(error)
+    for folder in folders:
+        try:
+            model = read_model(folder)
+        except ModelError as error:
+            broken.append(error)
+            continue
+        if model.name in usable:
+            broken.append(_doubled(model, usable[model.name]))
+        else:
+            usable[model.name] = model
     others = discover()
     for found in others.models:
         usable.setdefault(found.name, found)
@@ -158,12 +164,12 @@ def _runnable(model: Model, others: tuple[Model, ...]) -> Model:
 
 def _folder_names(parent: Path) -> list[str]:
     """Return the sub-folders that mean to be models, by name."""
-    if not parent.is_dir():
-        return []
     hidden = (".", "_")
-    return sorted(
-        p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith(hidden)
-    )
+    with readable(parent):
+        inside = parent.iterdir() if parent.is_dir() else ()
+        return sorted(
+            p.name for p in inside if p.is_dir() and not p.name.startswith(hidden)
+        )
 
 
 def _doubled(model: Model, first: Model) -> ModelError:

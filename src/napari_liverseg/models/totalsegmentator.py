@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.foreign_file import readable
 from napari_liverseg.models.nnunet_folder import Origin, is_nnunet, read_nnunet
 from napari_liverseg.models.nnunet_model import NnUNetModel
 
@@ -118,13 +119,22 @@ def discover() -> Discovered:
     """
     models: list[NnUNetModel] = []
     broken: list[ModelError] = []
-    for task in installed_tasks():
-        for folder in _configurations(weights_folder() / task.dataset):
-            try:
+    try:
+        with readable(weights_folder()):
+            folders = [
+                (task, folder)
+                for task in installed_tasks()
+                for folder in _configurations(weights_folder() / task.dataset)
+            ]
+    except ModelError as error:
+        return Discovered((), (error,))
+    for task, folder in folders:
+        try:
+            with readable(folder):
                 models.append(read_nnunet(folder, origin=_origin(task)))
-            except ModelError as error:
-                found = f"TotalSegmentator's '{task.name}' was left out: {error.found}"
-                broken.append(ModelError(found, error.next_step))
+        except ModelError as error:
+            found = f"TotalSegmentator's '{task.name}' was left out: {error.found}"
+            broken.append(ModelError(found, error.next_step))
     return Discovered(tuple(models), tuple(broken))
 
 
