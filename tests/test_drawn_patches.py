@@ -231,6 +231,15 @@ def test_drawn_patches_and_cases_train_together_and_resume(data, tmp_path):
     assert said in one.training_data
 
 
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("loss", ["dice", "dice+cross-entropy"])
+def test_drawn_patches_train_with_losses_that_weigh_no_places(data, tmp_path, loss):
+    short = {**MIXED, "loss": loss, "epochs": 1, "steps_per_epoch": 2}
+    told = Told()
+    run_tiny(data, tmp_path / "out", told, **short)
+    assert np.isfinite(told.epochs[0].loss)
+
+
 def test_a_model_that_is_handed_on_names_no_folder_of_its_maker():
     drawn = {"share": 0.5, "public": "/home/jane/cases"}
     recipe = changed(read_recipe("liver3d-detail"), drawn=drawn)

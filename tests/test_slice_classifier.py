@@ -1,6 +1,7 @@
 """The slice classifier: it learns, is judged on patients apart, and is used again."""
 
 import csv
+import errno
 import json
 
 import numpy as np
@@ -39,6 +40,7 @@ from napari_liverseg.models.network import build_network
 from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import NetworkSpec
 from napari_liverseg.models.store import find_model, list_models
+from napari_liverseg.training import classification
 from napari_liverseg.training.case_slices import cut_slices
 from napari_liverseg.training.classifier_fit import ClassifierEpoch, ClassifierFit
 from napari_liverseg.training.compute import Place
@@ -56,7 +58,7 @@ from picture_case import (
     write_png,
 )
 from tiny_model import tiny_spec, write_random_model
-from training_case import make_set, write_datalist
+from training_case import make_set, write_datalist, write_dicom_set
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,29 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(pictures, tmp_path
     assert whole.name != parts.name
     again = train_tiny(pictures, tmp_path / "parts", epochs=4, order={"resume": True})
     assert again.name == parts.name
+    assert find_classifier(again.model).name == parts.name
+
+
+def test_what_is_over_is_told_again_and_not_trained_on(pictures, tmp_path):
+    first = train_tiny(pictures, tmp_path / "out", minutes=1e-6)
+    again = train_tiny(pictures, tmp_path / "out", order={"resume": True}, minutes=60)
+    # The model that is listed is the one whose figures are told.
+    listed, kept = find_classifier(again.name), find_classifier(again.model)
+    assert listed.sha256 == kept.sha256
+    assert first.figures == again.figures
+
+
+def test_a_disk_that_is_full_at_the_end_is_a_sentence(pictures, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classification, "save_classifier", full)
+        with pytest.raises(ExportError, match="No space left on device") as refusal:
+            train_tiny(pictures, tmp_path / "out", epochs=1)
+    assert "--resume" in refusal.value.next_step
+    resumed = {"resume": True}
+    assert train_tiny(pictures, tmp_path / "out", epochs=1, order=resumed).model
 
 
 def test_early_stopping_ends_it(pictures, tmp_path):
@@ -207,6 +232,9 @@ def test_it_begins_from_the_encoder_of_a_segmentation_model(pictures, tmp_path):
     spec = find_classifier(result.model)
     assert isinstance(spec.backbone, EncoderSpec)
     assert "encoder of start" in spec.training_data
+    # That model may have learnt from the pictures of the test part.
+    said = "trained nothing, but perhaps the model whose encoder it has"
+    assert said in spec.figures[0].source
     # Frozen to the end, so that the weights are still those of the model.
     network = PictureClassifier(spec, "cpu").network
     for name, value in encoder_weights(find_model(str(folder))).items():
@@ -220,6 +248,11 @@ def test_a_residual_encoder_is_no_start(pictures, tmp_path):
     )
     with pytest.raises(ModelError, match="another encoder"):
         train_tiny(pictures, tmp_path / "out", start=str(folder))
+
+
+def test_a_model_of_two_stages_is_no_start(pictures, tmp_path):
+    with pytest.raises(ModelError, match="'starter' is of two stages"):
+        train_tiny(pictures, tmp_path / "out", start="starter")
 
 
 def test_a_flattened_encoder_computes_what_the_encoder_does_in_three_dimensions(
@@ -443,6 +476,12 @@ def test_a_stop_is_heard_between_the_cases_that_are_cut(tmp_path):
     assert len({path.name[:-9] for path in out.rglob("*.png")}) == 1
     cut_slices(data, out, (-160, 240), lambda *_: None)
     assert len({path.name[:-9] for path in out.rglob("*.png")}) == 4
+
+
+def test_slices_of_a_dicom_patient_lie_together(tmp_path):
+    path = write_dicom_set(tmp_path / "set", ("p1", "p1", "p2"))
+    cut_slices(path, tmp_path / "slices", (-160, 240), lambda *_: None)
+    assert len(list((tmp_path / "slices" / "tumour").iterdir())) == 2
 
 
 def test_a_patient_of_a_list_cannot_lead_out_of_the_folder(tmp_path):

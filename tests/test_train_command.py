@@ -107,6 +107,16 @@ def test_folds_can_be_trained_one_by_one(data, tmp_path, capsys):
     assert read_spec(out / "model").networks == 2
 
 
+def test_hidden_files_do_not_make_a_folder_foreign(data, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".DS_Store").write_bytes(b"")
+    # Another job of the same training is writing its recipe just now.
+    (out / ".0a1b2c3d.recipe.yaml").write_text("kind: ")
+    short = {"epochs": 1, "steps_per_epoch": 1, "folds": 2}
+    assert run_tiny(data, out, order={"fold": 1}, **short).missing == (0,)
+
+
 def test_retraining_begins_from_a_model_and_leaves_it(data, tmp_path, capsys):
     first = write_random_model(
         tmp_path / "models" / "first", spacing_mm=(18, 18, 18), patch=(8, 12, 16)
@@ -116,7 +126,11 @@ def test_retraining_begins_from_a_model_and_leaves_it(data, tmp_path, capsys):
     assert main(words(*given, "--max-minutes", "0.02")) == 0
     model = read_spec(tmp_path / "out" / "model")
     assert "begun from first 1.2" in model.training_data
-    assert "none of them trained it" in model.figures[0].source
+    # What it began from may have learnt from them in an earlier round.
+    said = "none of them trained it, but perhaps first, from which it began"
+    assert said in model.figures[0].source
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "from which it began, has learnt from these cases" in page
     assert read_spec(first).sha256 == before
     start, now = load_network(read_spec(first)), load_network(model)
     apart = [

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -15,11 +16,18 @@ from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.labelled_set import LabelledCase, find_labelled
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.measure.agreement import count_voxels, measure_agreement
+from napari_liverseg.models.spec import read_spec
 from napari_liverseg.training.folds import draw_folds, keep_folds
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.prepared_case import Reading, prepare_case
 from napari_liverseg.training.segmentation_recipe import Names
-from training_case import make_set, run_tiny, tiny_recipe, write_datalist
+from training_case import (
+    make_set,
+    run_tiny,
+    tiny_recipe,
+    write_datalist,
+    write_dicom_set,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,13 @@ def test_a_datalist_of_the_decathlon_is_read(data):
     assert patients == ["01_01", "01_02", "02_01", "03_01"]
     assert found.cases[0].image == data / "imagesTr" / "liver_P001_01_0000.nii.gz"
     assert label_values(found.labels, Names()) == {1: 1, 2: 2}
+
+
+def test_a_datalist_of_our_own_set_knows_its_patients(data):
+    items = [pair(data, case) for case in IDS]
+    found = find_labelled(write_datalist(data / "list.json", items))
+    patients = [case.patient for case in found.cases]
+    assert patients == ["liver_P001", "liver_P001", "liver_P002", "liver_P003"]
 
 
 def test_files_of_one_name_stay_apart(tmp_path):
@@ -171,6 +186,34 @@ def test_no_patient_is_on_both_sides_of_a_fold():
     assert {len(names) for names in folds.held_out} == {3}
     assert draw_folds(many, 3, seed=1) == folds
     assert draw_folds(many, 3, seed=2) != folds
+
+
+def test_two_cts_of_one_dicom_patient_are_in_one_fold(tmp_path):
+    path = write_dicom_set(tmp_path / "set", ("p1", "p1", "p2"))
+    short = {"epochs": 1, "steps_per_epoch": 1, "folds": 2}
+    run_tiny(path, tmp_path / "out", **short)
+    folds = json.loads((tmp_path / "out" / "folds.json").read_text())
+    assert folds["patients"] == 2
+    assert sorted(folds["held_out"]) == [["ct0", "ct1"], ["ct2"]]
+    assert "name none" not in folds["note"]
+    card = read_spec(tmp_path / "out" / "model").card
+    assert "3 labelled CTs of 2 patients" in card
+
+
+def test_corrected_labels_are_other_data(data, tmp_path):
+    case = find_labelled(data).cases[0]
+    reading = Reading({1: 1, 2: 2}, (0, 1, 2), (18.0, 18.0, 18.0))
+    before = prepare_case(case, reading, tmp_path)
+    image = nib.load(case.label)
+    values = np.asarray(image.dataobj).copy()
+    values[values == 2] = 1
+    label = tmp_path / "corrected.nii.gz"
+    nib.save(nib.Nifti1Image(values, image.affine), label)
+    after = prepare_case(replace(case, label=label), reading, tmp_path)
+    assert after.series_key == before.series_key
+    assert after.label_key != before.label_key
+    same = prepare_case(case, replace(reading, spacing_mm=(20.0,) * 3), tmp_path)
+    assert same.label_key == before.label_key
 
 
 def test_unknown_patients_are_said_plainly():

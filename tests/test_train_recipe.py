@@ -10,7 +10,7 @@ from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.training.alter import Alterer
 from napari_liverseg.training.augmentation import Augmentation
 from napari_liverseg.training.card import draft, structures
-from napari_liverseg.training.compute import precision_for
+from napari_liverseg.training.compute import Place, precision_for
 from napari_liverseg.training.launch import processes, rank_in
 from napari_liverseg.training.learner import Learner
 from napari_liverseg.training.objective import make_loss
@@ -50,6 +50,10 @@ def test_a_recipe_survives_its_file(tmp_path):
         ({"epochs": 0}, "epochs"),
         ({"augmentation": {"noise": {"probability": 2}}}, "augmentation.noise"),
         ({"augmentation": {"blur": {"sigma": [2, 1]}}}, "sigma must rise"),
+        ({"augmentation": {"scaling": {"factor": [0, 1]}}}, "augmentation.scaling"),
+        ({"augmentation": {"elastic": {"sigma": [0, 1]}}}, "augmentation.elastic"),
+        ({"augmentation": {"resolution": {"factor": [-1, 1]}}}, "resolution"),
+        ({"labels": {"lesion": ["cyst"]}}, "labels: organ must be named"),
         ({"patch": None}, "must be given"),
         ({"learning": 3}, "learning"),
     ],
@@ -57,6 +61,14 @@ def test_a_recipe_survives_its_file(tmp_path):
 def test_a_recipe_that_is_none_is_refused_by_what_is_wrong(tmp_path, changes, said):
     with pytest.raises(ModelError, match=said):
         read_recipe(write_recipe(tmp_path / "r.yaml", **changes))
+
+
+def test_axes_may_be_named_in_any_order():
+    for axes in (("z", "y"), ("y", "x"), ("x", "y")):
+        flipping = {"flipping": {"probability": 1.0, "axes": axes}}
+        once, _ = altered(0, **flipping)
+        flips = ["zyx".index(axis) + 1 for axis in axes]
+        assert torch.equal(once, altered(0)[0].flip(flips))
 
 
 def test_an_unknown_recipe_and_a_wrong_value_name_the_choice():
@@ -221,6 +233,27 @@ def test_a_clock_begins_when_all_processes_are_there(monkeypatch):
     now += 60 * 6
     assert pace.share(0) == 0.5
     assert not pace.is_over
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_its_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert Place("cuda:1").one == "cuda:1"
+    with pytest.raises(DeviceError, match="'cuda:2' is not there") as refusal:
+        Place("cuda:2").one  # noqa: B018
+    assert "cuda:0 to cuda:1" in refusal.value.next_step
+
+
+def test_what_began_from_another_organs_model_still_is_one(tmp_path):
+    labels = {"organ": ["spleen"], "lesion": ["cyst"]}
+    spleen = draft(tiny_recipe(labels=labels), None)
+    first = write_random_model(tmp_path / "first", recipe=spleen.recipe)
+    quick = changed(read_recipe("quick"), start=str(first))
+    spec = draft(quick, start_of(quick))
+    assert structures(spec) == ("spleen", "cyst")
+    assert "what is shown as liver is spleen" in spec.notice
+    other = changed(quick, labels={"organ": ["kidney"]})
+    assert "what is shown as liver is kidney" in draft(other, start_of(other)).notice
 
 
 def test_a_model_of_another_organ_says_what_is_shown_as_liver():

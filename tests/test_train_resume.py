@@ -1,6 +1,8 @@
 """A training survives Ctrl-C, a full disk and broken numbers, and goes on unchanged."""
 
 import csv
+import multiprocessing
+import os
 import resource
 import signal
 import subprocess
@@ -9,11 +11,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from monai.networks.nets import UNet
 
 from napari_liverseg.cli import main
-from napari_liverseg.core.errors import ExportError, ModelError
+from napari_liverseg.core.errors import DeviceError, ExportError, ModelError
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
+from napari_liverseg.training import segmentation
+from napari_liverseg.training.compute import Place
 from napari_liverseg.training.whole_file import write_text
 from training_case import Told, make_set, run_tiny, write_recipe
 
@@ -83,6 +88,49 @@ def test_ctrl_c_saves_and_resume_goes_on(data, tmp_path, monkeypatch, capsys):
     assert (out / "model" / "model.json").is_file()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_saves(data, tmp_path, number):
+    out = tmp_path / "out"
+    recipe = write_recipe(tmp_path / "long.yaml", epochs=5000)
+    words = ["train", recipe, "--data", data, "-o", out, "--workers", "2"]
+    command = [sys.executable, "-m", "napari_liverseg.cli", *map(str, words)]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("Epoch 3 of"):
+                os.killpg(process.pid, number)  # as terminals and clusters do
+                break
+        _, said = process.communicate(timeout=120)
+    assert "Go on with --resume" in said
+    assert process.returncode == 130
+
+
+def test_what_the_window_sends_on_windows_is_heard():
+    code = (
+        "import signal; signal.SIGBREAK = signal.SIGUSR1\n"
+        "from napari_liverseg.training.stop import Stop\n"
+        "stop = Stop()\n"
+        "with stop.by_signal(): signal.raise_signal(signal.SIGBREAK)\n"
+        "assert stop.is_asked"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_process_that_draws_and_is_killed_is_a_sentence(data, tmp_path):
+    told = Told()
+
+    def kill(*_):
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    ears = replace(told.ears, on_epoch=kill)
+    two = {"place": Place("cpu", workers=2)}
+    with pytest.raises(DeviceError, match="draws patches has ended") as refusal:
+        run_tiny(data, tmp_path / "out", ears=ears, order=two, epochs=50)
+    assert "--resume --workers 0" in refusal.value.next_step
+
+
 def test_a_file_in_a_folders_place_is_a_sentence(data, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(ExportError, match="is a file, not a folder"):
@@ -123,7 +171,50 @@ def test_numbers_that_break_stop_the_training_in_one_sentence(data, tmp_path):
         assert all(bool(torch.isfinite(t).all()) for t in content.values())
 
 
+STILL = {"optimiser": {"rate": 1e-12}, "early_stopping": {"patience": 2}}
+
+
 def test_training_stops_early_once_it_gets_no_better(data, tmp_path):
-    still = {"optimiser": {"rate": 1e-12}, "early_stopping": {"patience": 2}}
-    run_tiny(data, tmp_path / "out", epochs=50, **still)
+    run_tiny(data, tmp_path / "out", epochs=50, **STILL)
     assert len(curve(tmp_path / "out")) == 3
+
+
+def test_patience_is_lost_at_a_look_and_not_between_two(data, tmp_path):
+    run_tiny(data, tmp_path / "out", epochs=50, validate_every=3, **STILL)
+    rows = curve(tmp_path / "out")
+    assert [row["dice"] != "" for row in rows] == [False, False, True] * 2
+
+
+def test_what_stopped_early_is_not_gone_on_with(data, tmp_path, monkeypatch):
+    def full(*_):
+        found = "The model could not be written."
+        raise ExportError(found)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentation, "save_whole", full)
+        with pytest.raises(ExportError):
+            run_tiny(data, tmp_path / "out", epochs=50, **STILL)
+    run_tiny(data, tmp_path / "out", epochs=50, order={"resume": True}, **STILL)
+    assert len(curve(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()]
+)
+def test_lack_of_memory_is_told_with_what_helps(data, tmp_path, monkeypatch, error):
+    def too_large(*_):
+        raise error
+
+    monkeypatch.setattr(UNet, "forward", too_large)
+    with pytest.raises(DeviceError, match="not enough memory on 'cpu'") as refusal:
+        run_tiny(data, tmp_path / "out")
+    assert "--set batch=1" in refusal.value.next_step
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(data, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(UNet, "forward", broken)
+    with pytest.raises(RuntimeError):
+        run_tiny(data, tmp_path / "out")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from dicom_factory import Style, write_series
+from napari_liverseg.io.label_map import write_label_map
 from napari_liverseg.io.retraining_set import add_case
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.training.compute import Place
@@ -69,6 +71,21 @@ def make_set(folder: Path) -> Path:
         volume = replace(phantom.volume, patient_key=patient)
         add_case(folder, volume, phantom.truth)
     return folder
+
+
+def write_dicom_set(folder: Path, patients) -> Path:
+    """Write a datalist of CTs in DICOM, whose headers alone name the patients."""
+    items = []
+    for number, patient in enumerate(patients):
+        phantom = make_phantom(number, SHAPE, SPACING)
+        style = Style(series_uid=f"1.2.3.{number}", patient_id=patient)
+        volume = phantom.volume
+        write_series(folder / f"ct{number}", volume.hu, volume.geometry, style)
+        label = folder / f"label{number}.nii.gz"
+        write_label_map(label, phantom.truth, volume)
+        items.append({"image": f"ct{number}", "label": label.name})
+    labels = {"background": 0, "liver": 1, "tumour": 2}
+    return write_datalist(folder / "list.json", items, labels=labels)
 
 
 def write_datalist(path: Path, items, **content) -> Path:

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Range = tuple[float, float]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Range = tuple[Positive, Positive]
 Axis = Literal["z", "y", "x"]
 
 
@@ -22,7 +24,8 @@ class _Alteration(BaseModel):
     def _rises(self) -> _Alteration:
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
+            is_range = isinstance(value, tuple) and len(value) == 2
+            if is_range and isinstance(value[0], float) and value[0] > value[1]:
                 msg = f"{name} must rise"
                 raise ValueError(msg)
         return self
@@ -53,7 +56,7 @@ class Elastic(_Alteration):
     """
 
     sigma: Range = (6.0, 9.0)
-    shift: Range = (0.5, 2.0)
+    shift: tuple[NotNegative, NotNegative] = (0.5, 2.0)
 
 
 class Noise(_Alteration):

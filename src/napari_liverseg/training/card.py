@@ -20,7 +20,8 @@ from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, ModelSpec
 from napari_liverseg.training.hub_weights import FILES, HUB
-from napari_liverseg.training.segmentation_recipe import TUMOUR_WEIGHT
+from napari_liverseg.training.segmentation_recipe import TUMOUR_WEIGHT, Names
+from napari_liverseg.training.start import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,10 +49,12 @@ def draft(recipe: SegmentationRecipe, start: Start | None) -> ModelSpec:
     """
     try:
         network = recipe.network or _of(start).network
+        names = _names(recipe, start)
+        asked = {**recipe.for_card(), "labels": names.model_dump(mode="json")}
         return ModelSpec(
             name=recipe.name,
             title=recipe.title,
-            notice=_notice(recipe, network),
+            notice=_notice(recipe, names, network),
             version=f"{_today():%Y.%m.%d}",
             network=network,
             spacing_mm=recipe.spacing_mm or _of(start).spacing_mm,
@@ -63,7 +66,7 @@ def draft(recipe: SegmentationRecipe, start: Start | None) -> ModelSpec:
             training_data="nothing yet",
             trained_on=_today(),
             licence=recipe.licence,
-            recipe=yaml.safe_dump(recipe.for_card(), sort_keys=False),
+            recipe=yaml.safe_dump(asked, sort_keys=False),
         )
     except ValidationError as error:
         found = f"The recipe '{recipe.name}' makes no model: {first_fault(error)}."
@@ -75,7 +78,7 @@ def finished(
     folds: Folds,
     results: Sequence[CaseResult],
     start: Start | None,
-    series_keys: Iterable[str],
+    data_keys: Iterable[str],
     more_figures: Sequence[Figure] = (),
 ) -> ModelSpec:
     """Return the spec with what its card says of data, folds and quality.
@@ -88,12 +91,13 @@ def finished(
     results : sequence of CaseResult
         Of the held-out cases; none gives no figures.
     start : Start or None
-    series_keys : iterable of str
-        Of all cases; one hash of them tells whether two models had the same data.
+    data_keys : iterable of str
+        Of CT and labels of all cases; one hash of them tells whether two models had
+        the same data.
     more_figures : sequence of Figure
         Of what else was measured.
     """
-    data = hashlib.sha256("\n".join(sorted(series_keys)).encode()).hexdigest()[:12]
+    data = hashlib.sha256("\n".join(sorted(data_keys)).encode()).hexdigest()[:12]
     parts = [
         f"{len(folds.cases)} labelled CTs of {folds.patients} patients (data {data})",
         _say_folds(folds),
@@ -143,7 +147,7 @@ def figures(
             mean, spread = mean_and_spread(known)
             source = (
                 f"mean of {len(known)} held-out cases, sd {spread:.3g}, "
-                f"{measured_by(folds)}"
+                f"{measured_by(spec, folds)}"
             )
             made.append(Figure(what=what, value=round(mean, 4), source=source))
     return tuple(made)
@@ -162,13 +166,22 @@ def structures(spec: ModelSpec) -> tuple[str, str]:
     return organ or "liver", lesion or "tumour"
 
 
-def measured_by(folds: Folds) -> str:
+def measured_by(spec: ModelSpec, folds: Folds) -> str:
     """Return who measured held-out cases, and today's date."""
     count = len(folds.held_out)
     said = f"each by the one of {count} networks that it did not train"
     if count == 1:
         said = "none of them trained it"
+    start = begun_from(spec)
+    if start:  # its own held-out cases were perhaps others
+        said += f", but perhaps {start}, from which it began"
     return f"{said}, {_today():%Y-%m-%d}"
+
+
+def begun_from(spec: ModelSpec) -> str | None:
+    """Return what its recipe calls the model that a training began from, if any."""
+    start = (yaml.safe_load(spec.recipe) or {}).get("start")
+    return None if start is None else str(start)
 
 
 def _say_folds(folds: Folds) -> str:
@@ -196,10 +209,20 @@ def _say_hub(spec: ModelSpec) -> list[str]:
     return [f"encoder begun from {FILES[spec.network.depth].title}"]
 
 
-def _notice(recipe: SegmentationRecipe, network: NetworkSpec) -> str:
+def _names(recipe: SegmentationRecipe, start: Start | None) -> Names:
+    """Return what is learnt; where the recipe does not say it, what the start knows.
+
+    In the window every organ goes by the name of liver, and so it does in corrections.
+    """
+    if start is None or recipe.labels != Names():
+        return recipe.labels
+    return names_of(start.network)
+
+
+def _notice(recipe: SegmentationRecipe, names: Names, network: NetworkSpec) -> str:
     notice = f"trained here with the recipe '{recipe.name}', {NOT_CLINICAL}"
-    if recipe.labels.organ and set(recipe.labels.organ) != {"liver"}:
-        shown = ", ".join(recipe.labels.organ)
+    if names.organ and set(names.organ) != {"liver"}:
+        shown = ", ".join(names.organ)
         notice += f"; what is shown as liver is {shown}; let it look at the whole body"
     if isinstance(network, GatedSpec):
         notice += (

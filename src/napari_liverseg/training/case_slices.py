@@ -101,12 +101,13 @@ def _cut(
     volume, truth = open_labelled(case, reading)
     _, rows_mm, columns_mm = volume.geometry.spacing_mm
     low, high = window
+    owner = case.patient or volume.patient_key or case.name
     for z in np.flatnonzero(truth.labels.any(axis=(1, 2))):
         area = np.count_nonzero(truth.labels[z] == TUMOUR) * rows_mm * columns_mm
         if 0 < area < LEAST_MM2:
             continue
         # Quoted, and with a word before it: a list may call a patient '../x'.
-        patient = f"patient-{quote(case.patient or case.name, safe='')}"
+        patient = f"patient-{quote(owner, safe='')}"
         place = folder / (WITH if area else WITHOUT) / patient
         grey = (np.clip(volume.hu[z], low, high) - low) / (high - low) * 255
         write_whole(

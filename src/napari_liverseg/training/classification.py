@@ -37,7 +37,8 @@ from napari_liverseg.models.classifier_spec import (
 from napari_liverseg.models.folder_spec import Figure
 from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import ModelSpec
-from napari_liverseg.models.store import find_model
+from napari_liverseg.models.store import QUICK, find_model
+from napari_liverseg.models.two_stage import TwoStage
 from napari_liverseg.training.card import NOT_CLINICAL
 from napari_liverseg.training.case_slices import cut_slices, has_label_maps
 from napari_liverseg.training.classifier_fit import (
@@ -48,6 +49,7 @@ from napari_liverseg.training.classifier_fit import (
 )
 from napari_liverseg.training.classifier_recipe import OwnEncoder
 from napari_liverseg.training.classifier_report import write_classifier_report
+from napari_liverseg.training.compute import enough_memory
 from napari_liverseg.training.curves import CURVES_FILE
 from napari_liverseg.training.hub_weights import FILES, HUB, weights_file
 from napari_liverseg.training.order import RESULT_FILE, Trained, open_run
@@ -66,7 +68,6 @@ if TYPE_CHECKING:
         ResidualNetwork,
     )
     from napari_liverseg.training.order import Order
-    from napari_liverseg.training.picture_split import PictureSplit
     from napari_liverseg.training.watch import Ears
 
 LIKELY_POSITIVE = "tumour"
@@ -93,13 +94,15 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
     ExportError
         When the folder is taken, or the disk is full.
     DeviceError
-        When devices are not there, or several were asked for.
+        When devices are not there, several were asked for, or memory runs out.
     """
     if order.place.devices > 1 or order.fold is not None:
         found = "A classifier trains on one device, without folds."
         raise DeviceError(found, "Leave --devices and --fold out.")
     with ears.stop.by_signal():
         open_run(order, recipe, follows=False)
+        if (order.out / RESULT_FILE).is_file():  # it is over already
+            return _trained(order, ClassifierSpec.read(order.model))
         try:
             data = find_pictures(_source(recipe, order, ears))
             positive = positive_class(recipe, data.classes)
@@ -109,7 +112,8 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
             return Trained(None, "", order.report, was_stopped=True)
         network.to(order.place.one)
         fit = ClassifierFit(recipe, network, pictures, order.fold_folder(0), ears)
-        fit.run()
+        with enough_memory(order.place.kind):
+            fit.run()
         _write_curves(order.out / CURVES_FILE, fit.epochs)
         if fit.was_stopped:
             return Trained(None, "", order.report, was_stopped=True)
@@ -203,6 +207,9 @@ def _origin(wanted: ResidualNetwork) -> str:
 
 def _own_model(name: str) -> ModelSpec:
     model = find_model(name)
+    if isinstance(model, TwoStage):
+        found = f"The model '{model.name}' is of two stages."
+        raise ModelError(found, f"Name a model of one stage, such as {QUICK}.")
     if not isinstance(model, ModelSpec):
         found = f"The model '{model.name}' is no network of this program's own kind."
         raise ModelError(found, "Name one that this program trained, or a resnet.")
@@ -241,32 +248,30 @@ def _finish(
     known = {
         "name": _free_name(order.name or f"{spec.name}-{spec.trained_on:%Y-%m-%d}"),
         "cut_off": cut_off,
-        "figures": _figures(verdict, split, test),
+        "figures": _figures(verdict, spec, test),
         "training_data": "; ".join(said),
     }
     spec = ClassifierSpec.model_validate({**spec.model_dump(), **known})
-    saved = save_classifier(fit.network, spec, order.model)
+    saved = _save(fit.network, spec, order.model)
     write_classifier_report(order.report, saved, fit.epochs, test, verdict)
-    listed = _listed(order, saved, fit)
+    _save(fit.network, saved, classifiers_folder() / saved.name)
+    result = {"name": saved.name, "sha256": saved.sha256}
+    write_text(order.out / RESULT_FILE, json.dumps(result, indent=1) + "\n")
+    return _trained(order, saved)
+
+
+def _trained(order: Order, saved: ClassifierSpec) -> Trained:
     lines = [figure.line for figure in saved.figures]
-    lines.append(f"Use it: napari-liverseg predict-image {listed} PICTURE")
-    return Trained(order.model, listed, order.report, figures=tuple(lines))
+    lines.append(f"Use it: napari-liverseg predict-image {saved.name} PICTURE")
+    return Trained(order.model, saved.name, order.report, figures=tuple(lines))
 
 
-def _listed(order: Order, saved: ClassifierSpec, fit: ClassifierFit) -> str:
-    """Put the model among the user's classifiers, once a run; return its name."""
-    path = order.out / RESULT_FILE
-    if path.is_file():
-        return str(json.loads(path.read_text(encoding="utf-8"))["name"])
-    folder = classifiers_folder() / saved.name
+def _save(network: Classifier, spec: ClassifierSpec, folder: Path) -> ClassifierSpec:
     try:
-        save_classifier(fit.network, saved, folder)
+        return save_classifier(network, spec, folder)
     except OSError as error:
         found = f"The classifier could not be written to {folder}: {error.strerror}."
         raise ExportError(found, "Make room, then go on with --resume.") from error
-    content = {"name": saved.name, "sha256": saved.sha256}
-    write_text(path, json.dumps(content, indent=1) + "\n")
-    return saved.name
 
 
 def _answers(
@@ -280,11 +285,13 @@ def _answers(
 
 
 def _figures(
-    verdict: Verdict, split: PictureSplit, test: Answers
+    verdict: Verdict, spec: ClassifierSpec, test: Answers
 ) -> tuple[Figure, ...]:
-    many = f"{len(split.test)} pictures of {len(set(test.patients))} patients"
+    many = f"{len(test.patients)} pictures of {len(set(test.patients))} patients"
     low, high = verdict.accuracy_95
     source = f"{many} that trained nothing"
+    if isinstance(spec.backbone, EncoderSpec):
+        source += ", but perhaps the model whose encoder it has"
     first = f"{source}, 95 % interval {low:.3f} to {high:.3f}"
     made = [Figure(what="accuracy", value=round(verdict.accuracy, 4), source=first)]
     for one in verdict.classes:

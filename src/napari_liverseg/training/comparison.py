@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-from pydantic import ValidationError
-
 from napari_liverseg.core.errors import CaseError, LiversegError, ModelError
 from napari_liverseg.core.progress import stop_if
 from napari_liverseg.inference.decision import decide
@@ -24,7 +21,7 @@ from napari_liverseg.training.held_out import as_it_comes
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.prepared_case import Reading, open_labelled
 from napari_liverseg.training.segmentation_recipe import Names
-from napari_liverseg.training.start import trained_part
+from napari_liverseg.training.start import names_of, trained_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from napari_liverseg.io.labelled_set import LabelledCase
     from napari_liverseg.measure.case import CaseMeasures
     from napari_liverseg.models.contract import Model
-    from napari_liverseg.models.spec import ModelSpec
 
 NO_MATTER_MM = (1.0, 1.0, 1.0)
 """Cases are measured on their own grid."""
@@ -230,21 +226,11 @@ def _model_of(run: str) -> Model:
 def _names(models: Iterable[Model]) -> Names:
     """Return the labels that models were trained for; liver where none says so."""
     own = (trained_part(model) for model in models)
-    wanted = {_names_of(spec) for spec in own if spec is not None}
+    wanted = {names_of(spec) for spec in own if spec is not None}
     if len(wanted) > 1:
         found = "These models were trained for different labels."
         raise ModelError(found, "Compare models of one organ at a time.")
     return next(iter(wanted), Names())
-
-
-def _names_of(model: ModelSpec) -> Names:
-    try:
-        recipe = yaml.safe_load(model.recipe)
-        given = recipe.get("labels") if isinstance(recipe, dict) else None
-        return Names.model_validate(given or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        found = f"The recipe that the model '{model.name}' holds cannot be read."
-        raise ModelError(found, "Copy the whole model folder again.") from error
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.plugins.environments import (
@@ -15,13 +16,21 @@ from lightning.pytorch.plugins.environments import (
 from lightning.pytorch.strategies import DDPStrategy
 
 from napari_liverseg.core.errors import DeviceError
+from napari_liverseg.inference.fallback import is_out_of_memory
 from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.training.launch import by_torchrun, processes, slurm_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WAIT = datetime.timedelta(hours=12)
 """How long a process waits for one that still measures its cases."""
 
 MOST_WORKERS = 16
+
+LOST_WORKER = "DataLoader worker"
+"""How PyTorch begins to say that one was ended: by the system, or for want of memory
+that processes share, of which containers have little."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +59,18 @@ class Place:
         Raises
         ------
         DeviceError
-            When there are fewer GPUs than asked for, or none.
+            When there are fewer GPUs than asked for, or none, or not this one.
         """
-        kind = self.device.partition(":")[0]
+        kind, _, number = self.device.partition(":")
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if kind == "auto":
             kind = "cuda" if gpus else "cpu"
         if kind == "cuda" and gpus < self.devices:
             found = f"{self.devices} GPUs were asked for, and PyTorch sees {gpus}."
             raise DeviceError(found, "Ask for fewer --devices, or --device cpu.")
+        if kind == "cuda" and number and int(number) >= gpus:
+            found = f"The device '{self.device}' is not there: PyTorch sees {gpus}."
+            raise DeviceError(found, f"Choose one of cuda:0 to cuda:{gpus - 1}.")
         if kind == "mps" and not torch.backends.mps.is_available():
             found = "The device 'mps' is not there: PyTorch sees no Apple GPU."
             raise DeviceError(found, "Train with --device cpu.")
@@ -98,6 +110,36 @@ class Place:
             plugin = SLURMEnvironment(auto_requeue=False) if slurm else None
             options["plugins"] = [plugin or LightningEnvironment()]
         return options
+
+
+@contextmanager
+def enough_memory(kind: str) -> Iterator[None]:
+    """Say in a sentence that memory ran out meanwhile.
+
+    Parameters
+    ----------
+    kind : {'cpu', 'cuda', 'mps'}
+
+    Raises
+    ------
+    DeviceError
+        In place of an error that means this; others pass through.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if LOST_WORKER in str(error):
+            found = "A process that draws patches has ended early; memory may be short."
+            step = "Close other programs, and go on with --resume --workers 0."
+            raise DeviceError(found, step) from error
+        if not is_out_of_memory(error):
+            raise
+        found = f"There is not enough memory on '{kind}' for this training."
+        step = (
+            "Close other programs and go on with --resume; or take a smaller batch, "
+            "such as --set batch=1, or a smaller patch, and train into another folder."
+        )
+        raise DeviceError(found, step) from error
 
 
 def precision_for(wanted: str, kind: str) -> str:

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from napari_liverseg.models.network import build_network
 from napari_liverseg.synthesis.sample import PatchGrid
 from napari_liverseg.training.checkpoint_file import WholeCheckpoints, step_of
-from napari_liverseg.training.compute import Place, precision_for
+from napari_liverseg.training.compute import Place, enough_memory, precision_for
 from napari_liverseg.training.curves import BOARD_FOLDER
 from napari_liverseg.training.drawn_patches import even_workers
 from napari_liverseg.training.heap import kept_memory
@@ -95,7 +95,7 @@ def fit_fold(
     ExportError
         When the disk is full; the last checkpoint stays.
     DeviceError
-        When the devices are not there or lack the recipe's precision.
+        When the devices are not there, lack the recipe's precision or memory.
     """
     watch = Watch(recipe, work.folder, work.held_out, ears, work.minutes)
     checkpoint = watch.checkpoint if watch.checkpoint.is_file() else None
@@ -116,7 +116,7 @@ def fit_fold(
         if recipe.drawn is not None and place.workers is None:
             workers = even_workers(workers)
         loader = make_loader(patches, numbers, workers, torch.cuda.is_available)
-        with kept_memory():
+        with kept_memory(), enough_memory(place.kind):
             trainer.fit(learner, loader, ckpt_path=checkpoint, weights_only=True)
     network = build_network(spec.network)
     network.load_state_dict(watch.best or learner.best_guess.cpu().state_dict())

@@ -96,7 +96,7 @@ def gate_figures(findings: GateFindings | None, folds: Folds) -> tuple[Figure, .
         if value is None:
             continue
         interval = f", 95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
-        source = f"{many}{where}{interval}, {measured_by(folds)}"
+        source = f"{many}{where}{interval}, {measured_by(findings.spec, folds)}"
         made.append(Figure(what=what, value=round(value, 4), source=source))
     of_lesion = (f"{lesion} Dice", f"ml of {lesion} invented in cases without any")
     made += [

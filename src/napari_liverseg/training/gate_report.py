@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from napari_liverseg.training.card import mean_and_spread, structures
+from napari_liverseg.training.card import begun_from, mean_and_spread, structures
 from napari_liverseg.training.class_parts import (
     class_table,
     confidence_plot,
@@ -43,7 +43,7 @@ def _first_stage(findings: GateFindings) -> Iterator[str]:
     said = (
         f"{scores.positive.size} slices that show {organ}, of "
         f"{len(findings.slices)} held-out cases of {len(set(scores.patients))} "
-        "patients; each was asked of a network that had not learnt from it. The "
+        f"patients; {_by_whom(findings)}. The "
         "recipe sets the cut-off; these cases had no say. The interval of the AUC is "
         "by bootstrap over patients. The others are Wilson's, which take slices as "
         "independent, and are too narrow, for slices of one patient are alike."
@@ -61,6 +61,12 @@ def _first_stage(findings: GateFindings) -> Iterator[str]:
     groups = {lesion: scores.shares[scores.positive]}
     groups[without] = scores.shares[~scores.positive]
     yield confidence_plot(lesion, groups, one.cut_off)
+
+
+def _by_whom(findings: GateFindings) -> str:
+    said = "each was asked of a network that had not learnt from it"
+    start = begun_from(findings.spec)
+    return f"{said} since it began from '{start}'" if start else said
 
 
 def _second_stage(

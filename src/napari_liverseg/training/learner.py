@@ -80,9 +80,12 @@ class Learner(LightningModule):
         ModelError
             When it is no number.
         """
-        hu, *truth = batch
+        hu, labels, *focus = batch
         image = normalise(hu, self.spec.hu_window)
-        loss = self.loss(self._as_taught(self.network(image).float()), *truth)
+        logits = self._as_taught(self.network(image).float())
+        if self.recipe.loss != "liver-tumour":
+            focus = []  # no other loss weighs places
+        loss = self.loss(logits, labels, *focus)
         if not torch.isfinite(loss.detach()):
             reason = "the loss is no number"
             raise self.broken(reason)

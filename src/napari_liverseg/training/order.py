@@ -162,6 +162,9 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
 def _refuse_foreign_folder(out: Path) -> None:
     """Refuse a folder with more in it than what comes before a first fold."""
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names - {RECIPE_FILE, CACHE, FOLDS_FILE}:
+    # File managers hide their own files there, and so does another job of the same
+    # training what it is writing just now.
+    seen = {name for name in names if not name.startswith(".")}
+    if seen - {RECIPE_FILE, CACHE, FOLDS_FILE}:
         found = f"The folder {out} holds something else."
         raise ExportError(found, "Choose an empty folder for the training.")

@@ -6,6 +6,7 @@ patches, and their alterations, that an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from napari_liverseg.training.alter import Alterer
 from napari_liverseg.training.drawn_patches import DrawnPatches
+from napari_liverseg.training.stop import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -200,4 +202,15 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin(),
+        worker_init_fn=_leave_signals_to_the_training,
     )
+
+
+def _leave_signals_to_the_training(_worker: int) -> None:
+    """Ignore Ctrl-C and SIGTERM in a process that draws.
+
+    Terminals and clusters send them to every process; one that draws would end, and
+    the training break down instead of saving.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

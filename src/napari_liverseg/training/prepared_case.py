@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MOST_PLACES = 20_000
 """Voxels of organ and of lesion that are kept as centres of patches."""
 
-FORMAT = 1
+FORMAT = 2
 """Counted up when prepared cases of older versions are no longer right."""
 
 
@@ -70,15 +70,19 @@ class PreparedCase:
     Parameters
     ----------
     case : LabelledCase
+        Of the patient that the data set names, else of the one that the CT does.
     folder : Path
         Holds the arrays.
     series_key : str
         The same for the same CT.
+    label_key : str
+        The same for the same labels.
     """
 
     case: LabelledCase
     folder: Path
     series_key: str
+    label_key: str = ""
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:
@@ -168,8 +172,16 @@ def prepare_case(case: LabelledCase, reading: Reading, cache: Path) -> PreparedC
         _write(folder, "labels", labels)
         _write(folder, "organ", _places(labels >= LIVER))
         _write(folder, "lesion", _places(labels == TUMOUR))
+        key = hashlib.sha256(truth.labels.tobytes()).hexdigest()
+        write_text(folder / "label.txt", key)
+        write_text(folder / "patient.txt", volume.patient_key or "")
         write_text(mark, volume.series_key)
-    return PreparedCase(case, folder, mark.read_text(encoding="utf-8"))
+    series, label, patient = (
+        (folder / name).read_text(encoding="utf-8")
+        for name in (mark.name, "label.txt", "patient.txt")
+    )
+    whose = replace(case, patient=case.patient or patient or None)
+    return PreparedCase(whose, folder, series, label)
 
 
 def _liver_box(labels: NDArray[np.uint8], spacing_mm: Triple, least: Shape) -> Box:

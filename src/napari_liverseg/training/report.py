@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from napari_liverseg.io.labelled_set import OWN_ID
-from napari_liverseg.training.card import mean_and_spread, structures
+from napari_liverseg.training.card import begun_from, mean_and_spread, structures
 from napari_liverseg.training.curves import CURVES_FILE, read_curves, write_curves
 from napari_liverseg.training.gate_findings import read_findings
 from napari_liverseg.training.gate_report import gate_parts
@@ -92,6 +92,12 @@ def _summary(spec: ModelSpec, results: Sequence[CaseResult], folds: int) -> str:
         rows.append(_means("all held-out cases", results))
     missing = folds - len(numbers)
     note = f"<p>{missing} of {folds} folds are not measured yet.</p>" if missing else ""
+    start = begun_from(spec)
+    if start:
+        said = (
+            f"Where '{start}', from which it began, has learnt from these cases in an"
+        )
+        note += f"<p>{escape(said)} earlier training, the figures are too good.</p>"
     return f"<h2>Held-out cases</h2>{table(rows)}{note}"
 
 

@@ -81,7 +81,8 @@ class Run:
         numbers = range(len(self.folds.held_out)) if fold is None else (fold,)
         folders = [self.order.fold_folder(number) for number in numbers]
         results = [one for folder in folders for one in read_results(folder)]
-        keys = (case.series_key for case in self.cases.values())
+        cases = self.cases.values()
+        keys = (f"{case.series_key} {case.label_key}" for case in cases)
         gate = gate_figures(read_findings(self.spec, folders), self.folds)
         return finished(self.spec, self.folds, results, self.start, keys, gate)
 
@@ -155,7 +156,8 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
         lambda: ears.stop.is_asked,
     )
     path = order.out / FOLDS_FILE
-    folds = keep_folds(path, labelled.cases, recipe.folds, recipe.seed)
+    known_owners = [prepared.case for prepared in cases.values()]
+    folds = keep_folds(path, known_owners, recipe.folds, recipe.seed)
     return Run(recipe, order, spec, start, cases, reading, folds, ears, rank)
 
 

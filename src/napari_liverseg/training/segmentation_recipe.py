@@ -29,6 +29,13 @@ class Names(BaseModel):
     organ: tuple[str, ...] = ()
     lesion: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _has_organ(self) -> Self:
+        if self.lesion and not self.organ:
+            msg = "organ must be named where lesion is"
+            raise ValueError(msg)
+        return self
+
 
 class Sampling(BaseModel):
     """Where patches are cut: the shares centred at lesions and organ, else anywhere."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import yaml
+from pydantic import ValidationError
+
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.models.store import STARTER, find_model
 from napari_liverseg.models.two_stage import TwoStage
+from napari_liverseg.training.segmentation_recipe import Names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +55,23 @@ def trained_part(model: Model) -> ModelSpec | None:
     if isinstance(model, TwoStage) and isinstance(model.finder, ModelSpec):
         return model.detail if isinstance(model.detail, ModelSpec) else None
     return None
+
+
+def names_of(model: ModelSpec) -> Names:
+    """Return the labels that a model was trained for; none are liver and its tumours.
+
+    Raises
+    ------
+    ModelError
+        When the recipe that it holds is broken.
+    """
+    try:
+        recipe = yaml.safe_load(model.recipe)
+        given = recipe.get("labels") if isinstance(recipe, dict) else None
+        return Names.model_validate(given or {})
+    except (yaml.YAMLError, ValidationError) as error:
+        found = f"The recipe that the model '{model.name}' holds cannot be read."
+        raise ModelError(found, "Copy the whole model folder again.") from error
 
 
 def start_of(recipe: SegmentationRecipe) -> Start | None:

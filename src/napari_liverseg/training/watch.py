@@ -102,6 +102,8 @@ class Watch(Callback):
         # All processes have met here: one may have measured the fold before alone.
         self.pace.minutes = _of_the_first(trainer, self.pace.minutes)
         self.pace.start()
+        # It was over already, but its model could not be written.
+        trainer.should_stop = self._has_lost_patience
 
     def on_train_batch_start(
         self, trainer: Trainer, learner: LightningModule, _batch: Any, _index: int
@@ -159,10 +161,18 @@ class Watch(Callback):
             if trainer.logger is not None:
                 trainer.logger.log_metrics(epoch.numbers(), step=epoch.step)
         self.ears.on_epoch(epoch, self._words(epoch))
-        if over or self.patience.is_over(epoch.epoch):
+        if over or self._has_lost_patience:
             trainer.should_stop = True
         elif asked:
             self.was_stopped = trainer.should_stop = True
+
+    @property
+    def _has_lost_patience(self) -> bool:
+        """Whether the last epoch is the last one; nobody knows who did not look."""
+        last = self.epochs[-1] if self.epochs else None
+        if last is None or last.dice is None:
+            return False
+        return self.patience.is_over(last.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the fold needs to go on as if nothing had happened."""
