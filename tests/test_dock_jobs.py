@@ -3,11 +3,12 @@
 import threading
 
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QThreadPool
 
 from dock_case import hounsfield, open_case, segment, write_image
 from napari_liverseg.core.errors import CancelledError, DeviceError
 from napari_liverseg.core.progress import stop_if
+from napari_liverseg.io.open import open_ct
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.progress_row import ProgressRow, time_left
 from tiny_model import write_threshold_model
@@ -21,6 +22,13 @@ class Gate:
     def __init__(self, result=None, error=None):
         self._result, self._error = result, error
         self.entered, self.go = threading.Event(), threading.Event()
+
+    @classmethod
+    def open(cls, result):
+        """Return work that waits for nothing."""
+        gate = cls(result)
+        gate.go.set()
+        return gate
 
     def __call__(self, on_progress, is_cancelled):
         on_progress(1, 4, "Working")
@@ -205,3 +213,57 @@ def test_a_result_for_the_case_before_is_dropped(dock, qtbot, monkeypatch, tmp_p
     qtbot.wait(100)
     assert dock.session.probabilities is None
     assert dock.segment.run.isEnabled()
+
+
+def test_a_job_cancelled_at_its_very_end_is_cancelled(slot, qtbot):
+    """After the work, and before Qt's worker looks whether to hand over its result."""
+
+    class Result:
+        @property
+        def __class__(self):
+            slot.cancel()
+            return Result
+
+    with qtbot.waitSignal(slot.stopped, timeout=5000):
+        slot.start(Gate.open(Result()))
+    assert slot.heard == [("stopped", None)]
+    assert not slot.running
+
+
+def test_jobs_that_wait_keep_no_other_from_running(slot, qtbot):
+    """A training and a run on a cluster wait in a thread each; a CT is opened."""
+    pool = QThreadPool.globalInstance()
+    before = pool.maxThreadCount()
+    pool.setMaxThreadCount(1)
+    gates = [Gate(), Gate()]
+    slots = [slot, JobSlot("Another")]
+    try:
+        for room, gate in zip(slots, gates, strict=True):
+            room.start(gate)
+        for gate in gates:
+            _open(gate, qtbot)
+    finally:
+        for room in slots:
+            room.drop()
+        pool.setMaxThreadCount(before)
+
+
+def test_a_ct_that_is_read_slowly_does_not_replace_a_later_one(
+    dock, qtbot, monkeypatch, tmp_path
+):
+    entered, go = threading.Event(), threading.Event()
+    second = open_ct(write_image(tmp_path / "second.nii.gz", hounsfield(seed=2)))
+
+    def slowly(path, *choice):
+        entered.set()
+        go.wait(20)
+        return open_ct(path, *choice)
+
+    monkeypatch.setattr("napari_liverseg.ui.case_section.open_ct", slowly)
+    dock.case.open(tmp_path / "case.nii.gz")
+    qtbot.waitUntil(entered.is_set, timeout=5000)
+    dock.session.open_volume(second)  # as a drop on the window does
+    assert not dock.case.slot.running
+    go.set()
+    qtbot.wait(500)
+    assert dock.session.volume is second

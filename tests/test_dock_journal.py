@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dicom_factory import Style, write_series
-from dock_case import hounsfield, open_case, write_image
+from dock_case import hounsfield, labels, open_case, write_image
 from napari_liverseg.core.geometry import Geometry
 from napari_liverseg.editing.journal import Journal, journal_folder
 from napari_liverseg.ui.recovery import PAUSE_MS
@@ -145,3 +145,54 @@ def test_corrections_of_one_part_of_a_series_stay_out_of_another(dock, qtbot, tm
     dock.messages.message("recovery").answers["Discard"].click()
     assert dock.messages.message("recovery") is None
     assert dock.session.recovery.found() is None
+
+
+def test_a_stroke_that_is_broken_off_gives_back_what_is_said_now(dock):
+    """A slider may move while napari's encircling waits for its end."""
+    masks = dock.session.show_layers()
+    box, said = (slice(0, 14), slice(0, 40), slice(0, 52)), labels()
+    masks.say(said, box)
+    for layer in masks:
+        layer._begin_stroke()
+        layer.paint((6, 14, 14), 0)
+    masks.say(np.zeros_like(said), box)
+    for layer in masks:
+        layer._abort_stroke()
+        assert not layer.data.any()
+    assert masks.lesion_count == 0
+
+
+def test_undo_takes_back_its_own_stroke_after_one_was_broken_off(dock):
+    liver = dock.session.show_layers().liver
+    _dab(liver)
+    kept = liver.data.copy()
+    _dab(liver, OTHER)
+    dock.correct.undo.click()
+    liver._begin_stroke()
+    liver.paint((6, 20, 20), 1)
+    liver._abort_stroke()
+    np.testing.assert_array_equal(liver.data, kept)
+    liver.redo()
+    liver.undo()
+    np.testing.assert_array_equal(liver.data, liver.edits.mask)
+
+
+def test_a_journal_that_cannot_put_away_is_said(dock, qtbot, case_path):
+    _dab(dock.session.show_layers().liver)
+    dock.session.recovery.flush()
+    (_folder(dock) / "discarded").write_text("no folder")
+    with qtbot.waitSignal(dock.session.journal_failed, timeout=5000):
+        dock.correct.discard_all()
+    assert "The disk refused" in dock.messages.message("journal").text
+    assert dock.correct.messages.message("discard") is not None
+
+
+def test_strokes_made_without_the_dock_reach_the_journal(dock, qtbot):
+    liver, folder = dock.session.show_layers().liver, _folder(dock)
+    dock.viewer.window.remove_dock_widget(dock)
+    for voxel in (SPOT, OTHER):
+        _dab(liver, voxel)
+        qtbot.waitUntil(
+            lambda: getattr(Journal(folder).latest(), "count", 0) == liver.edits.count,
+            timeout=5000,
+        )

@@ -3,19 +3,24 @@
 import numpy as np
 import pytest
 from napari.layers import Labels
+from napari.layers._layer_actions import _convert
 
 from dock_case import (
+    DOUBTFUL,
     SHAPE,
     canvas_point,
     hounsfield,
     labels,
+    move,
     open_case,
     open_with_model,
     paint,
     segment,
     write_image,
 )
-from napari_liverseg.core.errors import LiversegError
+from napari_liverseg.core.errors import CaseError, LiversegError
+from napari_liverseg.editing.journal import Journal, journal_folder
+from napari_liverseg.ui.ct_layer import role
 from napari_liverseg.ui.mask_layer import MaskLayer
 from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.orientation import edge_letters
@@ -289,3 +294,88 @@ def test_footprint_is_counted_whatever_changes(qtbot):
     layer.undo()
     layer.data_setitem((np.array([1]), np.array([2]), np.array([3])), 1)
     assert layer.edits.count == 1
+
+
+def test_napari_s_own_brush_size_outlives_a_stroke(dock):
+    """Its keys [ and ] and its Alt-drag change the layer, not our slider."""
+    dock.correct.take("liver", "paint")
+    liver, tumour = dock.session.masks
+    liver.brush_size = 14
+    _dab(liver)
+    assert (liver.brush_size, tumour.brush_size) == (14, 14)
+    assert dock.correct.brush_size.value() == 14
+
+
+def test_a_run_and_a_slider_need_no_layer(dock, qtbot):
+    segment(qtbot, dock)
+    own = dock.session.masks.tumour.data.copy()
+    dock.viewer.layers.clear()
+    assert dock.session.slice_in_view is None
+    move(qtbot, dock, "tumour", 99)
+    assert not dock.session.masks.tumour.data[DOUBTFUL].any()
+    dock.viewer.layers.clear()
+    segment(qtbot, dock)
+    assert dock.session.masks.tumour in dock.viewer.layers
+    move(qtbot, dock, "tumour", 5)
+    assert (dock.session.masks.tumour.data >= own).all()
+
+
+def test_a_ct_turned_into_labels_is_no_ct_any_more(dock):
+    ct = dock.session.ct_layer
+    dock.viewer.layers.selection = {ct}
+    ct.projection_mode = "none"
+    _convert(dock.viewer.layers, "labels")
+    (labels_layer,) = dock.viewer.layers
+    assert dock.session.ct_layer is None
+    assert not role(labels_layer)
+    dock.messages.message("layers").answers["Show again"].click()
+    assert dock.session.ct_layer.data is dock.session.volume.hu
+
+
+def test_a_case_stays_where_the_scanner_saw_it(make_dock, qtbot, case_path):
+    """napari's key 2 is the brush on a mask, and takes hold of an image."""
+    dock = make_dock(show=True)
+    open_case(qtbot, dock, case_path)
+    ct, liver = dock.session.ct_layer, dock.session.show_layers().liver
+    for layer in (ct, liver):
+        dock.viewer.layers.selection.active = layer
+        layer.mode = "transform"
+        before = layer.data_to_world((6, 20, 20))
+        paint(qtbot, dock.viewer, (6, 20, 20), (6, 30, 35))
+        assert layer.data_to_world((6, 20, 20)) == before
+    affine = np.eye(4)
+    affine[0, 3] = 3.0
+    plain = dock.viewer.add_labels(labels(), affine=affine)
+    assert plain.affine.affine_matrix[0, 3] == 3.0
+
+
+def test_a_mask_takes_no_array_of_another_shape(dock, qtbot):
+    liver = dock.session.show_layers().liver
+    _dab(liver)
+    kept, before = liver.edits.count, liver.data_to_world(SPOT)
+    for other in (np.zeros((3, 4, 5), np.uint8), np.zeros(SHAPE[1:], np.uint8)):
+        with pytest.raises(CaseError, match="keeps the voxels of its CT"):
+            liver.data = other
+    assert liver.data_to_world(SPOT) == before
+    assert liver.data[SPOT] == 1
+    dock.session.recovery.flush()
+    folder = journal_folder(dock.session.volume.series_key)
+    assert Journal(folder).latest().count == liver.edits.count == kept
+
+
+def test_corrections_come_back_under_a_stroke_that_waits(make_dock, qtbot, case_path):
+    first = make_dock()
+    open_case(qtbot, first, case_path)
+    _dab(first.session.show_layers().liver)
+    kept = first.session.masks.liver.data.copy()
+    first.close_down()
+    dock = make_dock(show=True)
+    open_case(qtbot, dock, case_path)
+    dock.correct.take("liver", "paint")
+    qtbot.wait(50)
+    paint(qtbot, dock.viewer, (7, 33, 38), (7, 33, 42), button="RightButton")
+    liver = dock.session.masks.liver
+    liver.paint(SPOT, 1)  # what is encircled lies under the brush
+    assert liver.edits.in_stroke
+    dock.messages.message("recovery").answers["Restore"].click()
+    np.testing.assert_array_equal(liver.data, kept)

@@ -190,3 +190,22 @@ def test_tumour_inside_the_liver_is_part_of_the_organ(dock, qtbot):
     assert set(np.unique(masks.liver.data)) == {0, 1}
     box = tuple(slice(s.start + 1, s.stop - 1) for s in LIVER)
     assert masks.liver.data[box].all()
+
+
+def test_undo_and_redo_follow_the_order_of_strokes_on_both_masks(dock, qtbot):
+    liver, tumour = dock.session.show_layers()
+    spots = [(tumour, (6, 33, 40)), (liver, (6, 20, 40)), (tumour, (6, 8, 40))]
+    for layer, spot in spots:
+        layer.brush_size = 3
+        with layer.block_history():
+            layer.paint(spot, 1)
+
+    def held():
+        return [bool(layer.data[spot]) for layer, spot in spots]
+
+    seen = []
+    for button in [dock.correct.undo] * 3 + [dock.correct.redo] * 3:
+        button.click()
+        seen.append(sum(held()))
+        assert held() == [True] * seen[-1] + [False] * (3 - seen[-1])
+    assert seen == [2, 1, 0, 1, 2, 3]

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from qtpy.QtWidgets import QLabel
 
-from dicom_factory import write_series
+from dicom_factory import Style, write_series
 from dock_case import (
     SPACING,
     hounsfield,
@@ -131,3 +131,29 @@ def test_a_label_map_is_not_segmented(tmp_path):
 
 def test_tooltips_wrap_and_show_what_is_written():
     assert wrapped("a < b\nc") == "<qt>a &lt; b<br>c</qt>"
+
+
+def test_dialogs_follow_a_ct_that_was_dropped(dock, qtbot, tmp_path):
+    """A label map is not put into the folder of the patient before."""
+    folders = tmp_path / "first", tmp_path / "second"
+    for folder in folders:
+        folder.mkdir()
+    open_case(qtbot, dock, write_image(folders[0] / "ct.nii.gz", hounsfield()))
+    second = write_image(folders[1] / "ct.nii.gz", hounsfield(seed=2))
+    dock.viewer.open(str(second), plugin="napari-liverseg")
+    assert dock.session.start_folder == str(folders[1])
+
+
+def test_a_description_with_slashes_names_a_file(dock, qtbot, tmp_path, monkeypatch):
+    hu = hounsfield()
+    style = Style(description="CT CHEST/PELVIS W/CONTRAST")
+    write_series(tmp_path / "ct", hu, Geometry(hu.shape, SPACING), style)
+    open_case(qtbot, dock, tmp_path / "ct")
+    dock.session.show_layers()
+    asked = []
+    monkeypatch.setattr(
+        "napari_liverseg.ui.export_section.QFileDialog.getSaveFileName",
+        lambda *arguments: asked.append(arguments[2]) or ("", ""),
+    )
+    dock.export.labels.click()
+    assert asked == [str(tmp_path / "CT CHEST-PELVIS W-CONTRAST_labels.nii.gz")]

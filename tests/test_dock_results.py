@@ -72,7 +72,7 @@ def _compare(qtbot, dock):
         dock.compare.run.click()
 
 
-def test_saved_masks_come_back_voxel_by_voxel(dock, qtbot, tmp_path):
+def test_saved_masks_come_back_voxel_by_voxel(dock, qtbot, tmp_path, monkeypatch):
     """Also far from them, where the model says liver and a stroke was made."""
     segment(qtbot, dock)
     masks = dock.session.masks
@@ -82,6 +82,8 @@ def test_saved_masks_come_back_voxel_by_voxel(dock, qtbot, tmp_path):
     saved[4:6, 9:11, 7:9] = 1
     saved[5, 9, 8] = 2
     path, out = write_image(tmp_path / "saved.nii.gz", saved), tmp_path / "out.nrrd"
+    yes = QMessageBox.StandardButton.Yes
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: yes)
     with qtbot.waitSignal(dock.correct.opener.opened, timeout=20_000):
         dock.correct.open_saved_masks(path)
     segment(qtbot, dock)
@@ -221,6 +223,22 @@ def test_an_answer_is_not_applied_to_another_ct(dock, qtbot, tmp_path, question)
     assert not dock.session.masks.edited_voxels
 
 
+def test_values_that_a_file_names_otherwise_are_asked_about(dock, qtbot, tmp_path):
+    array = labels()
+    path = write_image(
+        tmp_path / "slicer.seg.nrrd", np.array([0, 2, 1], np.uint8)[array]
+    )
+    image = sitk.ReadImage(str(path))
+    for number, name in enumerate(("tumor", "liver")):
+        image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+        image.SetMetaData(f"Segment{number}_Name", name)
+    sitk.WriteImage(image, str(path))
+    _when_asked(MappingDialog, lambda window: window.accept())
+    with qtbot.waitSignal(dock.correct.opener.opened, timeout=20_000):
+        dock.correct.open_saved_masks(path)
+    assert (dock.session.masks.segmentation().labels == array).all()
+
+
 def test_another_ct_does_not_replace_a_case_of_a_set(dock, qtbot, tmp_path):
     _filled(dock)
     folder = tmp_path / "set"
@@ -284,6 +302,9 @@ def test_only_the_layers_of_one_label_map_are_written(dock, tmp_path):
         with pytest.raises(ExportError, match="do not make one label map"):
             write_labels(str(out), refused)
         assert not out.exists()
+    foreign = (labels().astype(np.int32) + 256 * (labels() == 1), *truth[1:])
+    with pytest.raises(ExportError, match="other values than 0, 1 and 2"):
+        write_labels(str(out), [foreign])
     for accepted in ([liver], [tumour, liver], [truth]):
         assert write_labels(str(out), accepted)
 
@@ -396,3 +417,47 @@ def _launched(make_napari_viewer, monkeypatch):
 
     monkeypatch.setattr(launch, "open_window", opened)
     return docks
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No"])
+def test_strokes_made_while_saved_masks_are_read_are_asked_about(
+    dock, qtbot, tmp_path, monkeypatch, answer
+):
+    asked = []
+    monkeypatch.setattr(
+        QMessageBox,
+        "question",
+        lambda *words: (
+            asked.append(words) or getattr(QMessageBox.StandardButton, answer)
+        ),
+    )
+    path = write_image(tmp_path / "saved.nii.gz", labels())
+    liver = dock.session.show_layers().liver
+    with qtbot.waitSignal(dock.correct.opener.opened, timeout=20_000):
+        dock.correct.open_saved_masks(path)
+        with liver.block_history():
+            liver.paint((6, 33, 40), 1)
+    assert len(asked) == 1
+    assert bool(liver.data[6, 33, 40]) is (answer == "No")
+    assert bool(liver.data[6, 12, 12]) is (answer == "Yes")
+
+
+def test_measures_saved_during_an_export_do_not_end_it(dock, qtbot, tmp_path):
+    _filled(dock)
+    _compare(qtbot, dock)
+    told = []
+    dock.export.added_to.connect(told.append)
+    with qtbot.waitSignal(dock.export.slot.done, timeout=20_000):
+        dock.export.add_to_set(tmp_path / "set")
+        dock.export.save_csv(tmp_path / "measures.csv")
+        assert not told
+    assert told == [tmp_path / "set"]
+    assert "1 case" in dock.retrain.chosen.text()
+
+
+def test_a_label_map_of_another_place_is_no_empty_truth(dock, qtbot, tmp_path):
+    away = (ORIGIN[0] + 900, *ORIGIN[1:])
+    path = write_image(tmp_path / "away.nii.gz", labels(), away)
+    with qtbot.waitSignal(dock.compare.opener.failed, timeout=20_000):
+        dock.compare.opener.open(path, resample=True)
+    assert "where the CT lies" in dock.compare.messages.message("read").text

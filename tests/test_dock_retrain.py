@@ -34,8 +34,9 @@ def quick(tmp_path, monkeypatch):
     from napari_liverseg.training.recipe import bundled_recipes
 
     text = bundled_recipes()["quick"].read_text()
-    text = text.replace("epochs: 20", "epochs: 2")
-    text = text.replace("steps_per_epoch: 25", "steps_per_epoch: 2")
+    for field in ("epochs: 20", "steps_per_epoch: 40"):
+        assert field in text
+        text = text.replace(field, f"{field.split(':')[0]}: 2")
     recipe = tmp_path / "quicker.yaml"
     recipe.write_text(text)
     monkeypatch.setattr(
@@ -225,3 +226,11 @@ def test_a_result_is_told_with_its_weight():
     assert "liver Dice 0.930, then 0.950" in said
     assert "tumour" not in said
     assert "prove little" in said
+
+
+def test_a_model_made_before_the_stop_is_in_the_list(make_dock, qtbot, tmp_path):
+    dock = make_dock()
+    write_random_model(user_folder() / "late", spacing_mm=(18.0, 18.0, 18.0))
+    assert "late" not in _listed(dock)
+    dock.retrain.slot.failed.emit(ModelError("It was made.", "Look at the report."))
+    assert "late" in _listed(dock)

@@ -225,3 +225,15 @@ def test_a_device_that_is_not_there_is_told_before_the_run(dock, qtbot, monkeypa
     dock.segment.device.setCurrentIndex(dock.segment.device.findData("cuda:77"))
     plan = wait_for_forecast(dock, qtbot, "The device 'cuda:77' is not there")
     assert plan.is_warning
+
+
+def test_what_the_user_painted_is_not_said_to_be_the_model_s(dock, qtbot):
+    segment(qtbot, dock)
+    said = dock.segment.result.text().split(";")[0]
+    assert "1 lesion " in said
+    tumour = dock.session.masks.tumour
+    with tumour.block_history():
+        tumour.paint((12, 33, 40), 1)
+    segment(qtbot, dock)
+    assert dock.session.masks.lesion_count == 2
+    assert dock.segment.result.text().split(";")[0] == said

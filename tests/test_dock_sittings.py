@@ -7,8 +7,10 @@ from napari.utils._proxies import PublicOnlyProxy
 
 from dock_case import hounsfield, labels, open_case, write_image
 from napari_liverseg.core.errors import LiversegError
+from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.ui.dock import LiverDock
 from napari_liverseg.ui.masks import read_masks
+from napari_liverseg.ui.truth_layer import show_truth, truth_from
 
 pytestmark = pytest.mark.gui
 
@@ -188,3 +190,16 @@ def test_restore_leaves_what_was_edited_in_this_sitting(
     expected = claimed.astype(np.uint8)
     expected[SPOT] = 0
     np.testing.assert_array_equal(liver.data, expected)
+
+
+def test_a_copy_of_a_truth_is_a_plain_layer(dock):
+    session, viewer = dock.session, dock.viewer
+    truth = Segmentation(labels(), session.volume.geometry)
+    first = show_truth(viewer, session.volume, truth)
+    copy = _duplicate(viewer, first)
+    copy.paint(SPOT, 2)
+    again = show_truth(viewer, session.volume, truth)
+    assert first not in viewer.layers
+    assert again in viewer.layers
+    assert copy in viewer.layers
+    assert truth_from(copy, session.volume).labels[SPOT] == 2

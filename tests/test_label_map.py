@@ -1,6 +1,7 @@
 """Label maps are matched by place, refused in words, and exported proven."""
 
 import os
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,17 +9,18 @@ import pytest
 import SimpleITK as sitk
 
 from dicom_factory import Style, write_series
-from io_cases import GRID, SHAPE, ct, oblique, real, turned
+from io_cases import GRID, SHAPE, ct, oblique, real, turned, world
 from napari_liverseg.core.errors import (
     CaseError,
     ExportError,
     GeometryMismatchError,
 )
-from napari_liverseg.core.geometry import Geometry
+from napari_liverseg.core.geometry import Geometry, as_matrix
 from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.io.grid import to_image
 from napari_liverseg.io.label_map import read_label_map, write_label_map
 from napari_liverseg.io.open import open_ct
+from napari_liverseg.io.segment_names import meaning, segment_names
 
 
 def labels():
@@ -70,6 +72,27 @@ def test_an_export_lies_on_the_source_grid_and_reads_back(tmp_path, volume, endi
     np.testing.assert_array_equal(back.labels, segmentation.labels)
     assert back.geometry == volume.geometry
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("source", [".nrrd", ".mha", ".nii"])
+def test_a_ct_whose_directions_are_rounded_can_be_exported(tmp_path, source, ending):
+    exact = oblique(degrees=13.0)
+    grid = replace(exact, direction=as_matrix(np.round(np.asarray(exact.direction), 4)))
+    path = tmp_path / f"ct{source}"
+    if source == ".nii":
+        affine = (
+            np.diag([-1.0, -1, 1, 1]) @ grid.affine()[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
+        )
+        nib.save(nib.Nifti1Image(ct().T, affine), path)
+    else:
+        sitk.WriteImage(to_image(ct(), grid), path)
+    opened = open_ct(path)
+    np.testing.assert_allclose(world(opened.geometry), world(grid), atol=0.01)
+    wanted = Segmentation((opened.hu > 50).astype(np.uint8), opened.geometry)
+    written = write_label_map(tmp_path / f"labels{ending}", wanted, opened)
+    back = read_label_map(written, opened)
+    np.testing.assert_array_equal(back.labels, wanted.labels)
 
 
 def test_both_nifti_transforms_are_right(tmp_path, volume):
@@ -196,3 +219,31 @@ def test_real_labels_lie_on_their_ct():
     assert segmentation.liver_ml == pytest.approx(699.44, abs=0.01)
     liver = volume.hu[segmentation.labels == 1]
     assert 60 < np.median(liver) < 160
+
+
+def _named(path, **names):
+    image = to_image(labels(), GRID)
+    for number, (value, name) in enumerate(names.items()):
+        image.SetMetaData(f"Segment{number}_LabelValue", value.removeprefix("v"))
+        image.SetMetaData(f"Segment{number}_Name", name)
+    sitk.WriteImage(image, str(path), useCompression=True)
+    return path
+
+
+def test_values_that_a_header_names_otherwise_are_not_taken_as_ours(tmp_path):
+    swapped = _named(tmp_path / "swapped.seg.nrrd", v1="Tumor", v2="Liver")
+    with pytest.raises(CaseError, match="calls 1 'Tumor' and 2 'Liver'; expected 1"):
+        read_label_map(swapped, None)
+    ours = read_label_map(swapped, None, values={1: 2, 2: 1})
+    assert (ours.labels == np.array([0, 2, 1])[labels()]).all()
+    agreed = _named(tmp_path / "agreed.seg.nrrd", v1="liver", v2="Liver metastases")
+    assert (read_label_map(agreed, None).labels == labels()).all()
+    nameless = save(tmp_path / "nameless.nrrd", labels())
+    assert segment_names(nameless) == {}
+    assert (read_label_map(nameless, None).labels == labels()).all()
+
+
+def test_names_of_3d_slicer_are_read():
+    names = segment_names(real("slicer/Segmentation.seg.nrrd"))
+    assert names[1] == "ribs"
+    assert meaning("ribs") is None

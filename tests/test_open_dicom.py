@@ -1,6 +1,8 @@
 """DICOM opens in Hounsfield units, in its place, and never interpolated in silence."""
 
+import errno
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -12,6 +14,7 @@ from io_cases import GRID, codes, ct, oblique, ramp, real, turned, world
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.geometry import Geometry
 from napari_liverseg.io.headers import read_headers
+from napari_liverseg.io.keys import patient_key
 from napari_liverseg.io.open import SeveralSeriesError, open_ct
 from napari_liverseg.io.pixels import load_hu
 from napari_liverseg.io.series import UndecidedError
@@ -146,6 +149,21 @@ def test_keep_first_keeps_the_first_acquired(tmp_path):
     assert "duplicate-positions" in codes(volume.problems)
 
 
+def test_keep_first_never_mixes_acquisitions_that_lie_a_hair_apart(tmp_path):
+    grid = replace(GRID, spacing_mm=(0.625, 0.8, 0.7))
+    z, y, x = grid.origin_mm
+    a_hair_up = replace(grid, origin_mm=(z + 4e-4, y, x))
+    earlier = write_series(tmp_path, ct() + 5, a_hair_up, Style(prefix="B"))
+    later = write_series(tmp_path, ct(), grid, Style(prefix="A"))
+    for number, files in enumerate((earlier, later), start=1):
+        for file in files:
+            dataset = pydicom.dcmread(file)
+            dataset.AcquisitionNumber = number
+            dataset.save_as(file)
+    volume = open_ct(tmp_path, decisions=["keep-first"])
+    np.testing.assert_array_equal(volume.hu, ct() + 5)
+
+
 def test_a_decision_for_one_error_does_not_cover_another(tmp_path):
     write_series(tmp_path, ct(), GRID, Style(repeat=(6,), drop=(3,)))
     with pytest.raises(CaseError, match="missing"):
@@ -237,11 +255,32 @@ def test_keys_group_patients_and_hide_them(tmp_path):
     assert "phantom-7" not in repr([a.patient_key, a.name, a.problems, a.series_key])
 
 
+def test_a_disk_without_links_keeps_a_secret_too(tmp_path, monkeypatch):
+    def no_links(source, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setenv("NAPARI_LIVERSEG_DATA", str(tmp_path))
+    monkeypatch.setattr("os.link", no_links)
+    key = patient_key("anna-1")
+    assert key == patient_key("anna-1") is not None
+    assert [p.name for p in tmp_path.iterdir()] == ["identity.key"]
+
+
 def test_series_without_a_uid_are_told_apart_by_their_voxels(tmp_path):
     write_series(tmp_path / "a" / "s", ct(), GRID, Style(series_uid=""))
     write_series(tmp_path / "b" / "s", ct() + 1, GRID, Style(series_uid=""))
     a, b = open_ct(tmp_path / "a"), open_ct(tmp_path / "b")
     assert a.series_key != b.series_key
+
+
+def test_a_slope_of_nothing_is_no_slope(tmp_path):
+    for file in write_series(tmp_path, ct(), GRID):
+        dataset = pydicom.dcmread(file)
+        dataset.RescaleSlope = 0
+        dataset.save_as(file)
+    (warning,) = open_ct(tmp_path).problems
+    assert warning.code == "not-hounsfield"
+    assert "no rescale" in warning.message
 
 
 def test_values_that_cannot_be_hu_are_noticed(tmp_path):

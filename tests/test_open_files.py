@@ -217,6 +217,43 @@ def test_voxels_that_are_no_numbers_are_counted(tmp_path, ending, value):
     assert "-1024 HU" in refused(path, "2 voxels that are no number")
 
 
+def test_distances_that_are_not_there_are_never_a_millimetre(tmp_path):
+    voxels = ct().astype("<i2").tobytes()
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 20 24 7\nspace: LPS\n"
+    plain = tmp_path / "plain.nrrd"
+    plain.write_bytes(f"{head}encoding: raw\nendian: little\n\n".encode() + voxels)
+    refused(plain, "how far apart")
+    head = "ObjectType = Image\nNDims = 3\nDimSize = 20 24 7\nElementType = MET_SHORT\n"
+    plain = tmp_path / "plain.mha"
+    plain.write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + voxels)
+    refused(plain, "how far apart")
+
+
+@pytest.mark.parametrize("unit", ["mm", "cm"])
+def test_distances_in_another_unit_are_never_millimetres(tmp_path, unit):
+    for ending, behind, field in (
+        (".nrrd", b"space: ", f'space units: "{unit}" "{unit}" "{unit}"\n'),
+        (".mha", b"ObjectType", f"DistanceUnits = {unit}\n"),
+    ):
+        raw = write(tmp_path / f"case{ending}", compressed=False).read_bytes()
+        at = raw.index(b"\n", raw.index(behind)) + 1
+        path = tmp_path / f"{unit}{ending}"
+        path.write_bytes(raw[:at] + field.encode() + raw[at:])
+        if unit == "mm":
+            assert open_ct(path).hu.shape == ct().shape
+        else:
+            refused(path, "distances in 'cm', and only mm")
+
+
+@pytest.mark.parametrize("start", [0.0, 100.0, -8.0, np.nan, np.inf])
+def test_voxels_that_start_inside_the_header_are_refused(tmp_path, start):
+    path = write(tmp_path / "n.nii", compressed=False)
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<f", raw, 108, start)
+    path.write_bytes(raw)
+    refused(path, "where in the file its voxels start")
+
+
 def test_shapes_that_are_no_volume_are_refused(tmp_path):
     refused(nifti(tmp_path / "4d.nii", np.stack([ct().T] * 2, -1)), "4 dimensions")
     refused(nifti(tmp_path / "2d.nii", ct().T[..., 0]), "flat picture")
@@ -346,9 +383,17 @@ def test_values_that_are_not_hu_are_noticed(tmp_path):
     assert open_ct(write(tmp_path / "hu.mha")).problems == ()
 
 
-def test_nrrd_without_a_space_is_told(tmp_path):
+@pytest.mark.parametrize(
+    "grid",
+    [
+        "spacings: 0.7 0.8 2.5\n",
+        "space: scanner-xyz\nspace directions: (0.7,0,0) (0,0.8,0) (0,0,2.5)\n",
+        "space: 3D-right-handed\nspace directions: (0.7,0,0) (0,0.8,0) (0,0,2.5)\n",
+    ],
+)
+def test_nrrd_without_a_patients_space_is_told(tmp_path, grid):
     header = (
-        "NRRD0004\ntype: short\ndimension: 3\nsizes: 20 24 7\nspacings: 0.7 0.8 2.5\n"
+        f"NRRD0004\ntype: short\ndimension: 3\n{grid}sizes: 20 24 7\n"
         "encoding: raw\nendian: little\n\n"
     )
     path = tmp_path / "plain.nrrd"

@@ -12,11 +12,11 @@ from dicom_factory import Style, write_series
 from io_cases import GRID, SHAPE, ct, oblique
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.segmentation import Segmentation
-from napari_liverseg.io import folder_lock
+from napari_liverseg.io import folder_lock, retraining_set
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.io.open import open_ct
-from napari_liverseg.io.retraining_set import add_case
+from napari_liverseg.io.retraining_set import add_case, count_cases
 from napari_liverseg.training.folds import draw_folds
 
 
@@ -97,6 +97,24 @@ def test_the_same_series_replaces_itself_only_by_decision(tmp_path, dataset):
     label = nib.load(dataset / "labelsTr" / f"{name}.nii.gz")
     assert label.get_fdata().sum() == 0
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
+
+
+@pytest.mark.parametrize("write", ["_write_image", "write_label_map"])
+def test_a_case_that_fails_leaves_no_half_of_it(tmp_path, dataset, monkeypatch, write):
+    name = add_case(dataset, *case(tmp_path, "1.1", "anna-1"))
+    other = case(tmp_path, "1.2", "bert-2")
+
+    def full_disk(*_, **__):
+        raise ExportError("No room.")
+
+    monkeypatch.setattr(retraining_set, write, full_disk)
+    for volume, segmentation in (other, case(tmp_path, "1.1", "anna-1")):
+        with pytest.raises(ExportError, match="No room"):
+            add_case(dataset, volume, segmentation, overwrite=True)
+    assert [case.name for case in find_labelled(dataset).cases] == [name]
+    assert count_cases(dataset) == (1, 1)
+    files = {p.name for p in dataset.glob("*Tr/*")}
+    assert files == {f"{name}_0000.nii.gz", f"{name}.nii.gz"}
 
 
 def test_two_that_add_at_once_lose_no_case(tmp_path, dataset):

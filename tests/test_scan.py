@@ -1,8 +1,10 @@
 """Series are listed with what is wrong with them, by code and without pixels."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
 from dicom_factory import Style, write_enhanced, write_series
@@ -61,6 +63,22 @@ def test_missing_slices_are_named_by_their_neighbours(tmp_path):
 def test_a_change_of_spacing_is_not_missing_slices(tmp_path):
     write_series(tmp_path, ct((11, 6, 5)), GRID, Style(drop=(5, 7, 9), prefix="A"))
     assert codes(only(tmp_path).errors) == {"uneven-spacing"}
+
+
+@pytest.mark.parametrize("apart_mm", [0.03, 1.1])
+def test_two_scans_that_lie_between_each_other_are_never_mixed(tmp_path, apart_mm):
+    z, y, x = GRID.origin_mm
+    grids = (GRID, replace(GRID, origin_mm=(z + apart_mm, y, x)))
+    for number, grid in enumerate(grids, start=1):
+        for file in write_series(tmp_path, ct(), grid, Style(prefix=f"S{number}")):
+            dataset = pydicom.dcmread(file)
+            dataset.AcquisitionNumber = number
+            dataset.save_as(file)
+    (error,) = only(tmp_path).errors
+    assert (error.code, error.decision) == ("not-a-volume", None)
+    assert "two phases" in error.message
+    assert "S10001.dcm" in error.message
+    assert only(tmp_path).may_be_meant
 
 
 def test_rounded_positions_are_even(tmp_path):
@@ -124,6 +142,29 @@ def test_every_truncation_is_refused_in_words(tmp_path):
         assert "unreadable-file" in codes(only(tmp_path / "all").errors), length
 
 
+@pytest.mark.parametrize("left", [b"", bytes(132), bytes(4000), None])
+@pytest.mark.parametrize("names", ["IM", "1.2.840."])
+def test_a_slice_that_copying_left_blank_is_told_of(tmp_path, left, names):
+    files = write_series(tmp_path, ct(), GRID, Style(ending="", prefix=names))
+    files[-1].unlink()
+    if left is None:  # what a link or a cloud's stand-in points to is not there
+        files[-1].symlink_to(tmp_path / "gone")
+    else:
+        files[-1].write_bytes(left)
+    (tmp_path / "empty.txt").touch()
+    assert codes(only(tmp_path).errors) == {"unreadable-file"}
+    assert files[-1].name in only(tmp_path).errors[0].message
+    (one,) = list_series(files[0])
+    assert codes(one.errors) == {"unreadable-file"}
+
+
+def test_files_of_other_names_may_be_blank(tmp_path):
+    write_series(tmp_path, ct(), GRID)
+    for name in ("empty.txt", "VERSION", ".hidden"):
+        (tmp_path / name).touch()
+    assert not only(tmp_path).errors
+
+
 def test_a_truncated_rle_slice_is_told_of(tmp_path):
     files = write_series(tmp_path, ct(), GRID, Style(syntax="rle"))
     files[2].write_bytes(files[2].read_bytes()[:-30])
@@ -159,12 +200,29 @@ def test_one_file_stands_for_its_series(tmp_path):
     assert sorted(info.files) == files
 
 
+def test_one_file_stands_for_its_series_among_what_macos_leaves(tmp_path):
+    files = write_series(tmp_path, ct(), GRID)
+    for file in files:
+        (tmp_path / f"._{file.name}").write_bytes(b"\0\5\x16\7" + bytes(200))
+    for path in (files[4], tmp_path):
+        (info,) = list_series(path)
+        assert not info.errors
+
+
 def test_enhanced_ct_is_one_series(tmp_path):
     write_enhanced(tmp_path / "e.dcm", ct(), GRID)
     info = only(tmp_path)
     assert info.shape == GRID.shape
     assert info.spacing_mm == pytest.approx(GRID.spacing_mm)
     assert not info.errors
+
+
+def test_frames_that_nothing_describes_are_not_left_out(tmp_path):
+    path = write_enhanced(tmp_path / "e.dcm", ct(), GRID)
+    dataset = pydicom.dcmread(path)
+    del dataset.PerFrameFunctionalGroupsSequence[-1]
+    dataset.save_as(path)
+    assert codes(only(tmp_path).errors) == {"unreadable-file"}
 
 
 def test_nothing_there_is_said_in_words(tmp_path):

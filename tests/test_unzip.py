@@ -63,6 +63,17 @@ def test_harmful_zips_are_refused(tmp_path, folder, members, words):
     assert not (folder / "evil").exists()
 
 
+def test_a_zip_of_a_rare_kind_is_to_be_unpacked_by_hand(tmp_path, folder):
+    path = _zip(tmp_path / "z.zip", ("a", b"x" * 99), pack=zipfile.ZIP_DEFLATED)
+    packed = bytearray(path.read_bytes())
+    for method in (8, packed.index(b"PK\x01\x02") + 10):
+        packed[method] = 9  # Deflate64
+    path.write_bytes(packed)
+    with pytest.raises(ModelError, match="packed in a way") as refusal:
+        unzip(path, folder, LIMITS)
+    assert "give the folder" in refusal.value.next_step
+
+
 def test_a_bomb_is_refused_by_its_ratio_before_a_byte_is_written(tmp_path, folder):
     path = _zip(tmp_path / "z.zip", ("a", b"0" * 40_000_000), pack=zipfile.ZIP_BZIP2)
     assert path.stat().st_size < 1_000

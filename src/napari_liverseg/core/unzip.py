@@ -21,7 +21,7 @@ SPARE_BYTES = 256 * 1024**2
 """Room to leave on the disk that the zip is unpacked to."""
 
 BROKEN_ZIP = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, EOFError),
     *(FileExistsError, NotADirectoryError),  # a name is a file and a folder
 )
 
@@ -69,8 +69,8 @@ def unzip(path: Path, folder: Path, limits: Limits) -> None:
     Raises
     ------
     LiversegError
-        Of the kind that `limits` names, when the zip is broken, locked or too
-        big, holds links, or would write outside the folder.
+        Of the kind that `limits` names, when the zip is broken, locked, too big or
+        packed in a rare way, holds links, or would write outside the folder.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -81,6 +81,11 @@ def unzip(path: Path, folder: Path, limits: Limits) -> None:
             _refuse_doubles(members, path.name, limits)
             for member in members:
                 _write(archive, member, folder)
+    except NotImplementedError as foreign:
+        # Windows packs files of more than 2 GB as Deflate64.
+        found = f"'{path.name}' is packed in a way that cannot be unpacked here."
+        step = f"Unpack it yourself and {limits.instead}."
+        raise limits.refusal(found, step) from foreign
     except BROKEN_ZIP as broken:
         found = f"'{path.name}' is no whole zip archive."
         step = "Copy it again from where it came from."

@@ -79,11 +79,16 @@ class EditedVoxels:
         self._undone.clear()
         return stroke
 
-    def abandon_stroke(self) -> None:
-        """Give back what the unfinished stroke has claimed."""
-        for patch in self._open or []:
+    def abandon_stroke(self) -> Patch | None:
+        """Give back what the unfinished stroke has claimed, and return it.
+
+        Nothing can be redone after it: viewers forget that when a stroke begins.
+        """
+        patches, self._open = self._open or [], None
+        self._undone.clear()
+        for patch in patches:
             self._release(patch)
-        self._open = None
+        return union(patches) if patches else None
 
     def undo(self, data: NDArray[np.uint8]) -> Stroke | None:
         """Take the last stroke back and return it, or None.

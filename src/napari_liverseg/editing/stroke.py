@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ class Stroke:
         had it only affirms them, and the viewer's own history has no entry.
     values : ndarray of uint8 or None
         Values of the claimed voxels, kept while the stroke is undone.
+    number : int
+        Counts strokes on all masks in their order.
     """
 
     claimed: Patch | None
     changed_mask: bool
     values: NDArray[np.uint8] | None = None
+    number: int = field(default_factory=itertools.count().__next__)

@@ -231,7 +231,7 @@ def _thickness(slices: Stack) -> list[Problem]:
 
 
 def _unscaled(headers: tuple[SliceHeader, ...]) -> list[Problem]:
-    bare = [h for h in headers if h.slope is None or h.intercept is None]
+    bare = [h for h in headers if not h.slope or h.intercept is None]
     # "US" (unspecified) and "" stand in many real CTs that are in HU.
     foreign = [h for h in headers if h.rescale_type not in ("HU", "HU_MOD", "US", "")]
     if bare:

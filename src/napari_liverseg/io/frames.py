@@ -22,9 +22,17 @@ def frame_headers(common: SliceHeader, dataset: Any) -> tuple[SliceHeader, ...]:
     """Return a header for each frame from the functional groups (PS3.3 C.7.6.16).
 
     A group of the frame itself goes before the group that all frames share.
+
+    Raises
+    ------
+    ValueError
+        When not every frame is described.
     """
     shared = _first(dataset.get("SharedFunctionalGroupsSequence"))
     frames = dataset.PerFrameFunctionalGroupsSequence
+    if len(frames) != number(dataset, "NumberOfFrames"):
+        msg = f"{len(frames)} frames are described, not all"
+        raise ValueError(msg)
     return tuple(_frame(common, i, _Groups(f, shared)) for i, f in enumerate(frames))
 
 

@@ -162,6 +162,18 @@ def claims_dicom(path: Path) -> bool:
     return path.suffix.lower() in DICOM_ENDINGS
 
 
+def is_blank(path: Path) -> bool:
+    """Whether nothing tells what a file is: it is empty, of zeros, or not to be read.
+
+    Copying that stopped half-way leaves slices so.
+    """
+    try:
+        with path.open("rb") as file:
+            return not any(file.read(PREAMBLE + 4))
+    except OSError:
+        return True
+
+
 def read_headers(path: Path) -> tuple[SliceHeader, ...]:
     """Return one header per slice of a DICOM file, in file order.
 
@@ -187,9 +199,9 @@ def read_headers(path: Path) -> tuple[SliceHeader, ...]:
             count = min(number(dataset, "NumberOfFrames"), MAX_FRAMES)
             headers = (header,) * max(count, 1)
     except BROKEN_FILE as broken:
-        raise _unreadable(path) from broken
+        raise unreadable(path) from broken
     if not headers or (header.modality in ("", "CT") and not header.rows):
-        raise _unreadable(path)
+        raise unreadable(path)
     return headers
 
 
@@ -198,7 +210,8 @@ def _is_directory(dataset: Any) -> bool:
     return bool(meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)
 
 
-def _unreadable(path: Path) -> CaseError:
+def unreadable(path: Path) -> CaseError:
+    """Return the refusal of a file that should be DICOM and cannot be read."""
     found = f"'{path.name}' is cut short or no readable DICOM file."
     return CaseError(found, "Copy it again from where it came from.")
 

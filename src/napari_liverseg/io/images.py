@@ -12,6 +12,14 @@ from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.geometry import reorient_to_lps
 from napari_liverseg.core.problem import Problem
 from napari_liverseg.io.checks import oblique_problem
+from napari_liverseg.io.file_grid import (
+    grid_problems,
+    lacks_space,
+    sheared,
+    spaceless,
+    spacing_problem,
+    straight,
+)
 from napari_liverseg.io.formats import READABLE, ending, stem
 from napari_liverseg.io.grid import geometry_of
 from napari_liverseg.io.metaimage import compressed_voxels_are_whole
@@ -30,12 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_liverseg.core.geometry import Geometry
-
-SPACING_MM = (0.02, 50.0)
-"""Voxel spacings outside of this are no millimetres of a CT."""
-
-ORTHONORMAL_TOLERANCE = 1e-3
-"""Axes of a grid must be unit vectors at right angles within this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,15 +134,17 @@ def image_header(path: Path) -> ImageHeader:
         return ImageHeader(None, (Problem("unreadable-file", "error", str(error)),))
     except RuntimeError as error:
         return ImageHeader(None, (_refused_by_itk(path, str(error)),))
-    shapeless = _shape_problem(reader, path.name)
+    shapeless = _shape_problem(reader, path)
     if shapeless:
         return ImageHeader(None, (shapeless,))
     geometry = geometry_of(reader)
-    problems = _grid_problems(geometry, path.name)
+    problems = grid_problems(geometry, path.name)
+    if not problems:
+        geometry = straight(geometry)
     if nifti:
         problems += orientation_problems(nifti, path.name)
-    elif _lacks_space(reader):
-        problems.append(_spaceless(path.name))
+    elif lacks_space(reader):
+        problems.append(spaceless(path.name))
     if not problems and geometry.is_oblique:
         problems.append(oblique_problem(geometry.tilt_degrees))
     if reader.GetPixelID() == sitk.sitkUInt8:
@@ -184,7 +188,7 @@ def _unreadable(path: Path) -> CaseError:
 
 def _refused_by_itk(path: Path, reason: str) -> Problem:
     if "orthonormal" in reason:
-        return _sheared(path.name)
+        return sheared(path.name)
     return Problem("unreadable-file", "error", str(_unreadable(path)))
 
 
@@ -198,10 +202,12 @@ def _nifti_shape_problem(header: NiftiHeader, name: str) -> Problem | None:
     return None
 
 
-def _shape_problem(reader: Any, name: str) -> Problem | None:
-    size = reader.GetSize()
+def _shape_problem(reader: Any, path: Path) -> Problem | None:
+    size, name = reader.GetSize(), path.name
     if reader.GetNumberOfComponents() > 1:
-        return _no_volume(name, "holds colours or several values for each voxel")
+        return _no_volume(
+            name, "holds colours, overlapping masks or several values a voxel"
+        )
     if len(size) > 3 and max(size[3:]) > 1:
         shape = "x".join(str(n) for n in size)
         return _no_volume(name, f"has {len(size)} dimensions ({shape})")
@@ -217,57 +223,15 @@ def _shape_problem(reader: Any, name: str) -> Problem | None:
         return Problem("single-slice", "error", message)
     if "complex" in reader.GetPixelIDValue().__str__():
         return _no_volume(name, "holds complex numbers")
-    return None
+    return None if _is_nifti(path) else spacing_problem(path)
 
 
 def _no_volume(name: str, what: str) -> Problem:
     message = (
-        f"'{name}' {what}; a CT has one value at each place of a 3-D volume. "
-        "Export a single CT volume."
+        f"'{name}' {what}, where one value at each place of a 3-D volume is due. "
+        "Export it as such a volume."
     )
     return Problem("not-a-volume", "error", message)
-
-
-def _grid_problems(geometry: Geometry, name: str) -> list[Problem]:
-    spacing = geometry.spacing_mm
-    low, high = SPACING_MM
-    if not all(low <= s <= high for s in spacing):
-        found = "x".join(f"{s:.4g}" for s in spacing)
-        return [
-            Problem(
-                "not-a-volume",
-                "error",
-                f"'{name}' gives {found} mm as the distance of its voxels (z, y, x), "
-                "which no CT has; its unit may be wrong. Export it again in mm.",
-            )
-        ]
-    direction = np.asarray(geometry.direction)
-    apart = np.abs(direction.T @ direction - np.eye(3)).max()
-    finite = np.isfinite(geometry.origin_mm).all() and np.isfinite(apart)
-    return [] if finite and apart <= ORTHONORMAL_TOLERANCE else [_sheared(name)]
-
-
-def _sheared(name: str) -> Problem:
-    message = (
-        f"The axes of '{name}' are not at right angles, as after a tilted gantry or an "
-        "affine registration. Resample it to a straight grid, or open the DICOM folder."
-    )
-    return Problem("not-a-volume", "error", message)
-
-
-def _lacks_space(reader: Any) -> bool:
-    """Whether a NRRD file gives no patient space (MetaImage has LPS by definition)."""
-    return reader.GetImageIO() == "NrrdImageIO" and "NRRD_space" not in (
-        reader.GetMetaDataKeys()
-    )
-
-
-def _spaceless(name: str) -> Problem:
-    message = (
-        f"'{name}' does not say how the patient lies (no NRRD space), so left and "
-        "right are a guess. Check the picture, or convert the original DICOM again."
-    )
-    return Problem("unclear-orientation", "warning", message)
 
 
 def _eight_bits(name: str) -> Problem:

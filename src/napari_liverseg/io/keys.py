@@ -104,8 +104,18 @@ def _create(path: Path) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(SECRET_BYTES))
-        # A link, unlike a rename, never replaces what another process just made.
-        with contextlib.suppress(FileExistsError):
-            os.link(new, path)
+        _name(new, path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def _name(new: Path, path: Path) -> None:
+    """Give a secret its name, unless another process was first."""
+    try:
+        # A link, unlike a rename, never replaces what another process just made.
+        os.link(new, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # exFAT and some network shares know no links.
+        new.replace(path)

@@ -23,6 +23,7 @@ from napari_liverseg.io.proven_file import (
     prove_same_labels,
     write_proven,
 )
+from napari_liverseg.io.segment_names import meaning, segment_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -57,14 +58,16 @@ def read_label_map(
         Whether a map on another grid is put on the CT's by nearest neighbour.
     values : mapping of int to int or None
         Which values of the file become 1 (liver) and 2 (tumour); all others
-        become background. None takes 0, 1 and 2 as they are and refuses others.
+        become background. None takes 0, 1 and 2 as they are and refuses others, and
+        those that the file's header calls something else.
     known : collection of int or None
         Every value that the file may hold where `values` is given; None takes any.
 
     Raises
     ------
     CaseError
-        When the file is no whole label map, or holds values that nobody named.
+        When the file is no whole label map, or holds values that nobody named or
+        that its header names otherwise.
     GeometryMismatchError
         When it lies on another grid than the CT, with both grids in the message.
     """
@@ -75,6 +78,8 @@ def read_label_map(
     image = read_image(path)
     if known is not None:
         _refuse_unnamed(image.voxels, known, path.name)
+    if values is None:
+        _refuse_other_names(image.voxels, segment_names(path), path.name)
     labels = _as_labels(image.voxels, values, path.name)
     if volume is None:
         geometry, reorientation = reorient_to_lps(image.geometry)
@@ -161,6 +166,21 @@ def _refuse_unnamed(voxels: NDArray[Any], known: Collection[int], name: str) -> 
         wanted = ", ".join(str(value) for value in sorted(known))
         found = f"'{name}' holds the values {_told(voxels)}; expected {wanted}."
         raise CaseError(found, "Name every value in the data set, or mend the map.")
+
+
+def _refuse_other_names(
+    voxels: NDArray[Any], names: Mapping[int, str], name: str
+) -> None:
+    """Refuse a map whose 1 is no liver or whose 2 is no tumour by its own header."""
+    others = [
+        f"{value} '{names[value]}'"
+        for value in LABELS.values()
+        if value in names and meaning(names[value]) != value and (voxels == value).any()
+    ]
+    if others:
+        found = f"'{name}' calls {' and '.join(others)}; expected 1 liver, 2 tumour."
+        step = "Name the values of liver and tumour, or open another label map."
+        raise CaseError(found, step)
 
 
 def _mapped(voxels: NDArray[Any], values: Mapping[int, int]) -> NDArray[np.uint8]:

@@ -182,9 +182,9 @@ def _item(item: dict[str, Any], number: int, file: Path) -> LabelledCase:
         raise CaseError(found, "Give each case an 'image' and a 'label'.")
     image, label = (file.parent / str(path) for path in paths)
     named = (str(item[key]) for key in PATIENT_KEYS if item.get(key) not in (None, ""))
-    return LabelledCase(
-        stem(image), image, label, next(named, None) or _patient_in(stem(image))
-    )
+    # Of our own sets the CT's name ends in nnU-Net's number of a channel.
+    owner = _patient_in(stem(image).removesuffix("_0000"))
+    return LabelledCase(stem(image), image, label, next(named, None) or owner)
 
 
 def _uniquely_named(cases: list[LabelledCase]) -> tuple[LabelledCase, ...]:

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEADER_BYTES = 348
+FIRST_VOXEL = 352
+"""Voxels start here or later in a single file: after the header and its mark."""
+
 NIFTI2_HEADER_BYTES = 540
 GZIP_MAGIC = b"\x1f\x8b"
+
+EXPORT_AGAIN = "Export the CT again, or open the original DICOM folder."
 
 _DTYPES = {
     2: "u1",
@@ -80,7 +85,8 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     Raises
     ------
     CaseError
-        When the file is no NIfTI-1 file, or ends inside its header.
+        When the file is no NIfTI-1 file, ends inside its header, or has its voxels
+        start inside of that.
     """
     try:
         with _open(path) as file:
@@ -93,7 +99,12 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         raise CaseError(found, "Save it as NIfTI-1, NRRD or MHA.")
     if HEADER_BYTES not in sizes or len(raw) < HEADER_BYTES or raw[344:346] != b"n+":
         raise _no_nifti(path)
-    return _parse(raw, "<" if sizes[0] == HEADER_BYTES else ">")
+    order = "<" if sizes[0] == HEADER_BYTES else ">"
+    (offset,) = struct.unpack_from(f"{order}f", raw, 108)
+    if not FIRST_VOXEL <= offset < np.inf:
+        found = f"'{path.name}' does not say where in the file its voxels start."
+        raise CaseError(found, EXPORT_AGAIN)
+    return _parse(raw, order)
 
 
 def read_nifti_voxels(path: Path, header: NiftiHeader) -> NDArray[Any]:
@@ -175,7 +186,7 @@ def _qform(
 
 def _no_nifti(path: Path) -> CaseError:
     found = f"'{path.name}' is no NIfTI file, although its name says so."
-    return CaseError(found, "Export the CT again, or open the original DICOM folder.")
+    return CaseError(found, EXPORT_AGAIN)
 
 
 def _cut(path: Path) -> CaseError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from napari_liverseg.io.labelled_set import DATASET, INDEX, find_labelled
 from napari_liverseg.io.proven_file import prove_same_grid, write_proven
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.core.volume import CTVolume
 
@@ -39,7 +42,8 @@ def add_case(
     ``liver_P001_02`` name the patient by a running number, so that folds can be
     split by patient (a CT without a PatientID counts as a patient of its own);
     ``cases.json`` keeps keyed digests, never identifiers.
-    ``dataset.json`` is written last: a case that it does not count is not there.
+    ``dataset.json`` is written last, and what fails before leaves no file of a new
+    case: half a case would keep the whole set from being trained on.
 
     Parameters
     ----------
@@ -87,13 +91,26 @@ def _add(
         _make(folder / name)
     label = folder / "labelsTr" / f"{case}{ENDING}"
     image = folder / "imagesTr" / f"{case}_0000{ENDING}"
-    # A file without an entry in the index is left from an export cut short.
-    write_label_map(label, segmentation, volume, overwrite=True)
-    _write_image(image, volume)
+    with _both_or_none((image, label), kept=known is not None):
+        # A file without an entry in the index is left from an export cut short. The
+        # CT, which a full disk fails first, comes before the label map.
+        _write_image(image, volume)
+        write_label_map(label, segmentation, volume, overwrite=True)
     cases[case] = {"series": volume.series_key, "patient": volume.patient_key}
     _write_json(folder / INDEX, cases)
     _write_json(folder / DATASET, _dataset(len(cases)))
     return case
+
+
+@contextmanager
+def _both_or_none(files: tuple[Path, Path], *, kept: bool) -> Iterator[None]:
+    """Remove both files of a case when one fails, unless they were there before."""
+    try:
+        yield
+    except BaseException:
+        for file in () if kept else files:
+            file.unlink(missing_ok=True)
+        raise
 
 
 def count_cases(folder: Path) -> tuple[int, int]:

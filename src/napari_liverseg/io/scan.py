@@ -15,8 +15,10 @@ from napari_liverseg.io.checks import find_problems, plane_of
 from napari_liverseg.io.formats import is_image_file
 from napari_liverseg.io.headers import (
     claims_dicom,
+    is_blank,
     looks_like_dicom,
     read_headers,
+    unreadable,
 )
 from napari_liverseg.io.images import image_info
 from napari_liverseg.io.quiet import quiet
@@ -122,8 +124,12 @@ def find_in_folder(folder: Path) -> tuple[FoundSeries, ...]:
 def _walk(folder: Path) -> Iterator[Path]:
     for where, folders, names in os.walk(folder):
         folders.sort()
-        # Files that macOS and DICOM viewers leave behind hold no slices.
-        yield from (Path(where, n) for n in sorted(names) if not n.startswith("."))
+        yield from (Path(where, n) for n in sorted(names) if not _is_litter(n))
+
+
+def _is_litter(name: str) -> bool:
+    """Whether macOS or a viewer left a file behind, which then holds no slice."""
+    return name.startswith(".")
 
 
 def _siblings(path: Path) -> tuple[FoundSeries, ...]:
@@ -133,7 +139,8 @@ def _siblings(path: Path) -> tuple[FoundSeries, ...]:
     if not headers:
         # A DICOMDIR stands for the folder that it lists.
         return find_in_folder(path.parent)
-    beside = sorted(f for f in path.parent.iterdir() if f.is_file())
+    files = (f for f in path.parent.iterdir() if f == path or not _is_litter(f.name))
+    beside = sorted(f for f in files if not f.is_dir())
     found = [s for s in _dicom_series(beside) if path in s.info.files]
     # An object such as a structure set is no image beside the images.
     return _suggested(found or [_found(_stack_uid(headers[0]), headers)])
@@ -142,9 +149,11 @@ def _siblings(path: Path) -> tuple[FoundSeries, ...]:
 def _dicom_series(files: Iterable[Path]) -> list[FoundSeries]:
     groups: dict[str, list[SliceHeader]] = {}
     broken: dict[Path, CaseError] = {}
+    blank: list[Path] = []
     with quiet():
         for path in files:
             if not looks_like_dicom(path) and not claims_dicom(path):
+                blank += [path] if is_blank(path) else []
                 continue
             try:
                 headers = read_headers(path)
@@ -153,9 +162,17 @@ def _dicom_series(files: Iterable[Path]) -> list[FoundSeries]:
                 continue
             for header in headers:
                 groups.setdefault(_stack_uid(header), []).append(header)
+    named = {_bare_ending(h.path) for headers in groups.values() for h in headers}
+    broken |= {p: unreadable(p) for p in blank if _bare_ending(p) in named}
     images = {u: g for u, g in groups.items() if _is_image(g[0])}
     found = [_found(uid, tuple(g)) for uid, g in (images or groups).items()]
     return _with_broken(found, broken)
+
+
+def _bare_ending(path: Path) -> str:
+    """Return a name's ending, empty where it is a number as in ``1.2.840.7``."""
+    ending = path.suffix.lower()
+    return "" if ending[1:].isdecimal() else ending
 
 
 def _is_image(header: SliceHeader) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +28,20 @@ TOLD = 3
 
 
 def spacing_problems(slices: Stack) -> list[Problem]:
-    """Return missing slices or uneven spacing in a stack of unique positions."""
+    """Return missing slices, several scans or uneven spacing in a stack.
+
+    Parameters
+    ----------
+    slices : Stack
+        One slice at each position.
+    """
     depths, gaps = slices.depths_mm, slices.gaps_mm
     if is_even(depths):
         return []
+    numbers = [header.acquisition for header in slices.headers]
+    changes = [i for i, pair in enumerate(pairwise(numbers)) if pair[0] != pair[1]]
+    if len(changes) >= len(set(numbers)):
+        return [_interleaved(slices, changes[0])]
     usual = usual_gap(gaps)
     steps = np.rint(gaps / usual).astype(int)
     off = np.abs(gaps - steps * usual)
@@ -93,6 +104,18 @@ def _missing(slices: Stack, steps: NDArray[np.int_], usual: float) -> Problem:
         "Export the whole series again from the scanner or the archive."
     )
     return Problem("missing-slices", "error", message)
+
+
+def _interleaved(slices: Stack, change: int) -> Problem:
+    """Return that scans lie between each other: interpolation would mix phases."""
+    one, two = slices.headers[change], slices.headers[change + 1]
+    message = (
+        f"Slices of several scans lie between each other: '{one.path.name}' of "
+        f"acquisition {one.acquisition} beside '{two.path.name}' of acquisition "
+        f"{two.acquisition}, as where a series holds two phases. Export each scan as "
+        "a series of its own."
+    )
+    return Problem("not-a-volume", "error", message)
 
 
 def _uneven(slices: Stack, usual: float) -> Problem:

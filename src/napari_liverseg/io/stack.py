@@ -30,6 +30,8 @@ class Stack:
     depths_mm : ndarray, shape (n,)
         Distance of each slice along the normal from the world's origin. This,
         never SliceThickness or SliceLocation, tells how far slices are apart.
+    places : ndarray of int, shape (n,)
+        Number of each slice's position, rising; slices at one position share it.
     drifts_mm : ndarray, shape (n, 2)
         How far each slice's corner lies aside of the first one's, along the
         array's y and x. All zero in a straight stack.
@@ -39,6 +41,7 @@ class Stack:
 
     headers: tuple[SliceHeader, ...]
     depths_mm: NDArray[np.float64]
+    places: NDArray[np.intp]
     drifts_mm: NDArray[np.float64]
     axes: NDArray[np.float64]
 
@@ -50,7 +53,7 @@ class Stack:
     @property
     def is_first_at_position(self) -> NDArray[np.bool_]:
         """Which slices are the first at their position, shape (n,)."""
-        return np.concatenate([[True], self.gaps_mm > DUPLICATE_MM])
+        return np.concatenate([[True], np.diff(self.places) > 0])
 
     def kept_first(self) -> Stack:
         """Return the stack with one slice at each position, the first acquired."""
@@ -61,6 +64,7 @@ class Stack:
         return Stack(
             headers=tuple(self.headers[i] for i in indices),
             depths_mm=self.depths_mm[indices],
+            places=self.places[indices],
             drifts_mm=self.drifts_mm[indices] - self.drifts_mm[indices[0]],
             axes=self.axes,
         )
@@ -93,10 +97,11 @@ def stack(headers: tuple[SliceHeader, ...]) -> Stack:
     axes = slice_axes(headers[0])
     positions = np.array([h.position for h in headers], dtype=float)
     depths = positions @ axes[0]
+    places = _places(depths)
     order = sorted(
         range(len(headers)),
         key=lambda i: (
-            round(depths[i] / DUPLICATE_MM),
+            places[i],
             headers[i].acquisition,
             headers[i].instance,
             headers[i].path.name,
@@ -107,9 +112,23 @@ def stack(headers: tuple[SliceHeader, ...]) -> Stack:
     return Stack(
         headers=tuple(headers[i] for i in order),
         depths_mm=depths[order],
+        places=places[order],
         drifts_mm=aside[order],
         axes=axes,
     )
+
+
+def _places(depths: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the number of each slice's position; slices that lie together share it.
+
+    By distance and not by rounding: on the edge of a step, rounding would part
+    slices of two phases that lie together, and sort them by phase no more.
+    """
+    rising = np.argsort(depths, kind="stable")
+    apart = np.diff(depths[rising], prepend=-np.inf) > DUPLICATE_MM
+    places = np.empty(len(depths), np.intp)
+    places[rising] = np.cumsum(apart) - 1
+    return places
 
 
 def slice_axes(header: SliceHeader) -> NDArray[np.float64]:

@@ -146,6 +146,7 @@ class CaseSection(Section):
         volume = self._session.volume
         if volume is None:
             return
+        self.slot.drop()  # one that is still read was asked for before this one
         lines = [volume.name, volume.description, figures.grid(volume)]
         self.about.setText("\n".join(dict.fromkeys(line for line in lines if line)))
         self.set_status(", ".join([volume.description or volume.name, lines[2]]))

@@ -46,14 +46,19 @@ class ClusterDevice(QObject):
     def __init__(self, box: QComboBox, messages: MessageArea) -> None:
         super().__init__(box)
         self._box, self._messages = box, messages
-        self._before = 0
+        self._before: str | None = None
+        box.currentIndexChanged.connect(self._on_change)
         box.activated.connect(self._on_chosen)
+
+    def _on_change(self, index: int) -> None:
+        # By name: after a run the list is filled anew, and in another order.
+        if self._box.itemData(index) != ASK:
+            self._before = self._box.itemData(index)
 
     def _on_chosen(self, index: int) -> None:
         if self._box.itemData(index) != ASK:
-            self._before = index
             return
-        self._box.setCurrentIndex(min(self._before, index - 1))
+        self._box.setCurrentIndex(max(self._box.findData(self._before), 0))
         text, agreed = QInputDialog.getText(self._box, "Cluster", QUESTION)
         if not agreed:
             return
@@ -64,9 +69,9 @@ class ClusterDevice(QObject):
             return
         remember(address)
         if self._box.findData(address) < 0:
-            self._box.insertItem(index, title_of(address), address)
-        self._before = self._box.findData(address)
-        self._box.setCurrentIndex(self._before)
+            # A run may have ended while the question was open.
+            self._box.insertItem(self._box.findData(ASK), title_of(address), address)
+        self._box.setCurrentIndex(self._box.findData(address))
 
 
 def entries() -> dict[str, str]:

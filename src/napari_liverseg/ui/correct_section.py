@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -103,7 +103,6 @@ class CorrectSection(Section):
             self.messages,
         ):
             self.add(widget)
-        self._last: MaskLayer | None = None
         self._followed: tuple[MaskLayer, ...] = ()
         session.case_changed.connect(self._on_case)
         session.layers_changed.connect(self.refresh)
@@ -178,7 +177,6 @@ class CorrectSection(Section):
         self.set_status(text)
 
     def _on_case(self) -> None:
-        self._last = None
         self.opener.slot.drop()
         masks, recovery = self._session.masks, self._session.recovery
         self.messages.clear_all()
@@ -191,17 +189,11 @@ class CorrectSection(Section):
         """Follow these layers instead of those before."""
         for layer in self._followed:
             layer.events.mode.disconnect(self._show_tool)
-            layer.events.edited.disconnect(self._remember)
-            layer.events.undone.disconnect(self._remember)
+            layer.events.brush_size.disconnect(self._on_brush)
         self._followed = tuple(layers)
         for layer in self._followed:
             layer.events.mode.connect(self._show_tool)
-            layer.events.edited.connect(self._remember)
-            layer.events.undone.connect(self._remember)
-
-    def _remember(self, event: object) -> None:
-        self._last = event.source  # type: ignore[attr-defined]
-        self.refresh()
+            layer.events.brush_size.connect(self._on_brush)
 
     def _show_tool(self) -> None:
         masks = self._session.masks
@@ -211,6 +203,10 @@ class CorrectSection(Section):
             layer = layers.get(mask)
             in_hand = layer is not None and layer is active and layer.mode == mode
             button.setChecked(in_hand)
+
+    def _on_brush(self, event: Any) -> None:
+        # napari's keys and its Alt-drag change one layer's brush; ours is one for both.
+        self.brush_size.setValue(round(event.source.brush_size))
 
     def _on_size(self) -> None:
         masks, volume = self._session.masks, self._session.volume
@@ -231,12 +227,11 @@ class CorrectSection(Section):
         masks = self._session.masks
         if masks is None:
             return
-        wanted = f"next_{way}"
-        layers = [self._last] if self._last is not None else []
-        for layer in (*layers, *masks):
-            if getattr(layer.edits, wanted) is not None:
-                getattr(layer, way)()
-                return
+        following = {layer: getattr(layer.edits, f"next_{way}") for layer in masks}
+        numbers = {la: stroke.number for la, stroke in following.items() if stroke}
+        if numbers:
+            pick = max if way == "undo" else min
+            getattr(pick(numbers, key=numbers.__getitem__), way)()
 
     def open_saved_masks(self, path: Path) -> None:
         """Read a label map in the background and go on correcting it."""
@@ -244,17 +239,6 @@ class CorrectSection(Section):
         self.opener.open(path)
 
     def _ask_saved_masks(self) -> None:
-        masks = self._session.masks
-        if masks is not None and any(layer.edits.count for layer in masks):
-            question = (
-                "Put saved masks in the place of the present corrections? These "
-                "cannot be brought back: save them first if you may want them."
-            )
-            answer = QMessageBox.question(self, "Saved masks", question)
-            if answer != QMessageBox.StandardButton.Yes:
-                return
-            if masks is not self._session.masks:
-                return  # another CT came while the question was open
         self.messages.clear_all()
         self.opener.ask()
 
@@ -264,6 +248,8 @@ class CorrectSection(Section):
             error = CaseError(found, "Choose the one that you exported.")
             self.messages.show_error("read", error)
             return
+        if not self._may_replace_edits():
+            return
         masks, recovery = self._session.show_layers(), self._session.recovery
         masks.discard_corrections()
         masks.restore(corrections_from(saved, datetime.now(UTC)))
@@ -272,6 +258,20 @@ class CorrectSection(Section):
         volumes = masks.volumes()
         found = figures.masks(volumes.liver_ml, volumes.lesions, volumes.tumour_ml)
         self.messages.show_message("read", Message(f"Saved masks opened: {found}."))
+
+    def _may_replace_edits(self) -> bool:
+        """Whether the user gives up what is edited, while the file was read too."""
+        masks = self._session.masks
+        if masks is None or not masks.edited_voxels:
+            return True
+        question = (
+            "Put saved masks in the place of the present corrections? These "
+            "cannot be brought back: save them first if you may want them."
+        )
+        answer = QMessageBox.question(self, "Saved masks", question)
+        # Another CT may come while the question is open.
+        is_ours = masks is self._session.masks
+        return bool(answer == QMessageBox.StandardButton.Yes) and is_ours
 
     def _ask_discard(self) -> None:
         question = (

@@ -86,8 +86,24 @@ def show_ct(viewer: Viewer, volume: CTVolume) -> Image:
     return layer
 
 
+def hold_in_place(layer: Layer) -> None:
+    """Keep a layer where the scanner saw it, whatever napari's handles are dragged.
+
+    napari's key 2 takes hold of an image and means the brush on a mask: a CT moved
+    against its masks would have them corrected where nothing was wrong.
+    """
+    layer.events.affine.connect(_put_back)
+
+
+def _put_back(event: Any) -> None:
+    layer, nowhere = event.source, np.eye(event.source.ndim + 1)
+    if not np.array_equal(layer.affine.affine_matrix, nowhere):
+        layer.affine = nowhere
+
+
 def dress(viewer: Viewer, layer: Image) -> None:
     """Set what a reader cannot: the window's range, the slice, the zoom."""
+    hold_in_place(layer)
     # The range is taken from contrast_limits at creation, so it comes after.
     low = min(HU_RANGE[0], float(np.min(layer.data)))
     layer.contrast_limits_range = (low, max(HU_RANGE[1], float(np.max(layer.data))))

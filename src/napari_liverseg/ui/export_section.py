@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,7 @@ class ExportSection(Section):
         except LiversegError as error:
             self.messages.show_error("export", error)
             return
-        self._on_done(f"Measures saved in {path}.")
+        self._say(f"Measures saved in {path}.")
 
     def add_to_set(self, folder: Path, *, overwrite: bool = False) -> None:
         """Add the CT and the masks to a retraining set.
@@ -147,16 +148,12 @@ class ExportSection(Section):
         self.slot.start(partial(write, segmentation, volume))
 
     def _ask_labels(self) -> None:
-        volume = self._session.volume
-        name = f"{volume.name if volume else 'case'}_labels.nii.gz"
-        path = self._ask_path("Save label map", name, FORMATS)
+        path = self._ask_path("Save label map", "_labels.nii.gz", FORMATS)
         if path is not None:
             self.save_labels(path, overwrite=path.exists())
 
     def _ask_csv(self) -> None:
-        volume = self._session.volume
-        name = f"{volume.name if volume else 'case'}_measures.csv"
-        path = self._ask_path("Save measures", name, "CSV (*.csv)")
+        path = self._ask_path("Save measures", "_measures.csv", "CSV (*.csv)")
         if path is not None:
             self.save_csv(path)
 
@@ -168,10 +165,12 @@ class ExportSection(Section):
         if folder and self._still_shows(volume):
             self.add_to_set(Path(folder))
 
-    def _ask_path(self, title: str, name: str, formats: str) -> Path | None:
+    def _ask_path(self, title: str, end: str, formats: str) -> Path | None:
         """Return a path with an ending, None when the user thinks again."""
         volume = self._session.volume
-        start = str(Path(self._session.start_folder) / name)
+        # 'CHEST/PELVIS W/CONTRAST' describes a series and would name folders.
+        name = re.sub(r'[\\/:*?"<>|]', "-", volume.name if volume else "case")
+        start = str(Path(self._session.start_folder) / f"{name}{end}")
         chosen, wanted = QFileDialog.getSaveFileName(self, title, start, formats)
         if not chosen or not self._still_shows(volume):
             return None
@@ -190,9 +189,12 @@ class ExportSection(Section):
         )
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _on_done(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         self.messages.show_message("export", Message(text))
         self.set_status(text)
+
+    def _on_done(self, text: str) -> None:
+        self._say(text)
         if self._last_set is not None:
             self.added_to.emit(self._last_set)
             self._last_set = None

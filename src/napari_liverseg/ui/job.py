@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import WorkerBase, WorkerBaseSignals, create_worker
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QThreadPool, Signal
 
 from napari_liverseg.core.errors import CancelledError
 
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 REPORT_EVERY_S = 0.1
 
+MOST_JOBS = 16
+"""Threads that there are at least. A training and a cluster are waited for in one each:
+of the two that a processor with two cores gets, none would be left to open a CT."""
+
 
 class JobSignals(WorkerBaseSignals):
     """What a job tells the window, beside napari's own signals."""
 
     progressed = Signal(int, int, str)
-    aborted = Signal()
 
 
 class Job(WorkerBase):
@@ -48,13 +51,10 @@ class Job(WorkerBase):
     def work(self) -> Any:
         """Run in the thread."""
         try:
-            result = self._work(self._report, lambda: self.abort_requested)
+            return self._work(self._report, lambda: self.abort_requested)
         except CancelledError:
             self.quit()
-            result = None
-        if self.abort_requested:
-            self.aborted.emit()
-        return result
+            return None
 
     def _report(self, done: int, total: int, text: str) -> None:
         now = time.monotonic()
@@ -104,7 +104,10 @@ class JobSlot(QObject):
         job.progressed.connect(partial(self._on_progress, job))
         job.returned.connect(partial(self._on_end, job, self.done))
         job.errored.connect(partial(self._on_end, job, self.failed))
-        job.aborted.connect(partial(self._on_abort, job))
+        # Whenever it was asked to stop: what has neither result nor error was stopped.
+        job.finished.connect(partial(self._on_end, job, self.stopped))
+        pool = QThreadPool.globalInstance()
+        pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
         self.started.emit()
         job.start()
 
@@ -128,14 +131,8 @@ class JobSlot(QObject):
             bar.update(max(100 * done // max(total, 1) - bar.n, 0))
         self.progressed.emit(done, total, text)
 
-    def _on_end(self, job: Any, signal: Any, value: Any) -> None:
+    def _on_end(self, job: Any, signal: Any, *value: Any) -> None:
         if job is self._job:
             self._job = None
             self.ended.emit()
-            signal.emit(value)
-
-    def _on_abort(self, job: Any) -> None:
-        if job is self._job:
-            self._job = None
-            self.ended.emit()
-            self.stopped.emit()
+            signal.emit(*value)

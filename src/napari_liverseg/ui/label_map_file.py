@@ -11,6 +11,7 @@ from napari_liverseg.core.segmentation import LABELS
 from napari_liverseg.io.formats import is_image_file
 from napari_liverseg.io.images import read_image
 from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.segment_names import segment_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,11 +32,12 @@ class ForeignValuesError(CaseError):
     ----------
     refusal : CaseError
         What the reader said.
-    values : tuple of int
-        Every value but background.
+    values : mapping of int to str
+        Every value but background, and what the file calls it; empty where it does
+        not say.
     """
 
-    def __init__(self, refusal: CaseError, values: tuple[int, ...]) -> None:
+    def __init__(self, refusal: CaseError, values: Mapping[int, str]) -> None:
         self.values = values
         super().__init__(refusal.found, refusal.next_step)
 
@@ -65,26 +67,32 @@ def read_for_case(
     Raises
     ------
     ForeignValuesError
-        It holds values that nobody has named.
+        It holds values that nobody has named, or names them otherwise.
+    CaseError
+        It is refused, or was resampled and lies elsewhere.
     """
     on_progress(0, 1, "Reading the label map")
     try:
-        return read_label_map(path, volume, resample=resample, values=values)
+        found = read_label_map(path, volume, resample=resample, values=values)
     except CaseError as refusal:
         foreign = _foreign_values(path)
         if foreign and values is None:
             raise ForeignValuesError(refusal, foreign) from None
         raise
+    if resample and not found.labels.any():
+        nothing = f"'{path.name}' has no liver and no tumour where the CT lies."
+        raise CaseError(nothing, "Open the label map of this CT.")
+    return found
 
 
-def _foreign_values(path: Path) -> tuple[int, ...]:
-    """Return the values of a label map beside 0, empty when 0 to 2 is all."""
+def _foreign_values(path: Path) -> dict[int, str]:
+    """Return the values of a label map beside 0, empty where they are as expected."""
     if not is_image_file(path):
-        return ()
-    found = np.unique(read_image(path).voxels)
+        return {}
+    found, names = np.unique(read_image(path).voxels), segment_names(path)
     whole = np.array_equal(found, np.rint(found))
     if not whole or len(found) > MOST_VALUES or found[0] < 0:
-        return ()
-    if found[-1] <= max(LABELS.values()):
-        return ()
-    return tuple(int(value) for value in found if value)
+        return {}
+    if found[-1] <= max(LABELS.values()) and not names:
+        return {}
+    return {int(value): names.get(int(value), "") for value in found if value}

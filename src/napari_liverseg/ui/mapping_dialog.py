@@ -17,54 +17,73 @@ from qtpy.QtWidgets import (
 )
 
 from napari_liverseg.core.segmentation import BACKGROUND, LIVER, TUMOUR
-from napari_liverseg.ui.button import STYLE
+from napari_liverseg.io.segment_names import meaning
+from napari_liverseg.ui.button import STYLE, allow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
 MEANINGS = (("Background", BACKGROUND), ("Liver", LIVER), ("Tumour", TUMOUR))
 
 
 class MappingDialog(QDialog):
-    """One row for each value that a file holds."""
+    """One row for each value that a file holds.
 
-    def __init__(self, values: Sequence[int], parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    values : mapping of int to str
+        And what the file calls each; what such a name says is chosen already.
+    parent : QWidget or None
+    """
+
+    def __init__(
+        self, values: Mapping[int, str], parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("What do the values mean?")
         self.setStyleSheet(STYLE)
         self.choices: dict[int, QComboBox] = {}
         form_widget = QWidget()
         form = QFormLayout(form_widget)
-        for value in values:
+        for value, name in values.items():
             box = QComboBox()
-            for title, meaning in MEANINGS:
-                box.addItem(title, meaning)
+            for title, label in MEANINGS:
+                box.addItem(title, label)
+            box.setCurrentIndex(box.findData(meaning(name) or BACKGROUND))
             self.choices[value] = box
-            form.addRow(f"Value {value}", box)
+            form.addRow(f"{value}, '{name}'" if name else f"Value {value}", box)
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setWidget(form_widget)
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
         )
+        self.ok = buttons.button(QDialogButtonBox.StandardButton.Ok)
         for button in buttons.buttons():
             button.setIcon(QIcon())
+        for box in self.choices.values():
+            box.currentIndexChanged.connect(self._allow)
+        self._allow()
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
-        text = QLabel("This label map holds other values than 0, 1 and 2.")
+        text = QLabel("Say which values are liver and which are tumour.")
         rows = QVBoxLayout(self)
         for widget in (text, area, buttons):
             rows.addWidget(widget)
         self.resize(360, 420)
 
+    def _allow(self) -> None:
+        reason = "" if self.mapping() else "Name at least one value first"
+        allow(self.ok, reason)
+
     def mapping(self) -> dict[int, int]:
         """Return the meaning of each value that is not background."""
         chosen = {value: box.currentData() for value, box in self.choices.items()}
-        return {value: meaning for value, meaning in chosen.items() if meaning}
+        return {value: label for value, label in chosen.items() if label}
 
     @classmethod
     def ask(
-        cls, values: Sequence[int], parent: QWidget | None = None
+        cls, values: Mapping[int, str], parent: QWidget | None = None
     ) -> dict[int, int] | None:
         """Show the dialog and return the mapping, None when the user cancels."""
         dialog = cls(values, parent)

@@ -9,14 +9,14 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.events import Event
 
+from napari_liverseg.core.errors import CaseError
 from napari_liverseg.editing.edited import EditedVoxels
+from napari_liverseg.editing.stroke import Stroke
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-
-    from napari_liverseg.editing.stroke import Stroke
 
 
 class MaskLayer(Labels):
@@ -25,12 +25,13 @@ class MaskLayer(Labels):
     napari's undo emits no event and its paint event names only the voxels
     that changed, so the public editing methods are extended here. Two events
     come with it: `edited` after every stroke and redo, `undone` (with the
-    `Stroke`) after an undo, when the voxels must be given back to the program.
+    `Stroke`) after an undo or a stroke that was broken off, when the voxels must be
+    given back to the program.
 
     Parameters
     ----------
     data : ndarray of uint8, shape (z, y, x)
-        The mask; its array stays the same for the life of the layer.
+        The mask; another array of its shape counts as the user's edit.
     **settings
         As for `napari.layers.Labels`.
     """
@@ -44,6 +45,20 @@ class MaskLayer(Labels):
         self.events.paint.connect(self._on_paint)
         self.events.data.connect(self._on_data)
         self.events.editable.connect(self._on_editable)
+
+    @Labels.data.setter
+    def data(self, data: NDArray[np.integer[Any]]) -> None:
+        """Replace the array by one of the same voxels.
+
+        Raises
+        ------
+        CaseError
+            It has another shape: the corrections would have no place in it.
+        """
+        if np.shape(data) != self._array.shape:
+            found = f"The layer '{self.name}' keeps the voxels of its CT."
+            raise CaseError(found, "Put an array of another shape into a new layer.")
+        Labels.data.fset(self, data)
 
     @property
     def _type_string(self) -> str:
@@ -121,9 +136,10 @@ class MaskLayer(Labels):
     def _abort_stroke(self) -> None:
         super()._abort_stroke()
         if self.edits.in_stroke:
-            self.edits.abandon_stroke()
-            # What was written in mid-stroke holds voxels that are given back now.
-            self.events.edited(stroke=None)
+            # The program may have decided anew in mid-stroke, and the journal holds
+            # what was written then.
+            given_back = self.edits.abandon_stroke()
+            self.events.undone(stroke=Stroke(given_back, changed_mask=True))
 
     def _commit_stroke(self) -> None:
         super()._commit_stroke()
@@ -137,7 +153,7 @@ class MaskLayer(Labels):
         if self._block_history:
             return  # a drag is one stroke, however many dabs it has
         painted, self._painted = self._painted, False
-        stroke: Stroke | None = self.edits.finish_stroke(changed_mask=painted)
+        stroke = self.edits.finish_stroke(changed_mask=painted)
         if stroke is not None:
             self.events.edited(stroke=stroke)
 
@@ -147,11 +163,8 @@ class MaskLayer(Labels):
         if self.data is self._array:
             return
         before, self._array = self._array, self.data
-        if before.shape == self.data.shape:
-            whole = tuple(slice(0, n) for n in before.shape)
-            self.edits.claim(whole, np.asarray(before != self.data))  # type: ignore[arg-type]
-        else:
-            self.edits = EditedVoxels(self.data.shape)
+        whole = tuple(slice(0, n) for n in before.shape)
+        self.edits.claim(whole, np.asarray(before != self.data))  # type: ignore[arg-type]
         self.forget_strokes()
         self.events.edited(stroke=None)
 

@@ -10,14 +10,21 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
 
-from napari_liverseg.core.errors import CaseError, LiversegError
+from napari_liverseg.core.errors import LiversegError
 from napari_liverseg.core.segmentation import LIVER, TUMOUR, Segmentation, combine
 from napari_liverseg.editing.corrections import Corrections, corrections_of
 from napari_liverseg.editing.merge import block_from, write_around
 from napari_liverseg.editing.patch import enclosing
 from napari_liverseg.measure.lesions import label_lesions
 from napari_liverseg.ui import colours
-from napari_liverseg.ui.ct_layer import PARTIAL, belonging, case_of, placement, role
+from napari_liverseg.ui.ct_layer import (
+    PARTIAL,
+    belonging,
+    case_of,
+    hold_in_place,
+    placement,
+    role,
+)
 from napari_liverseg.ui.mask_layer import MaskLayer
 
 if TYPE_CHECKING:
@@ -34,7 +41,7 @@ ROLES = ("liver", "tumour")
 
 @dataclass(frozen=True)
 class Volumes:
-    """What the masks hold now.
+    """What masks hold.
 
     Parameters
     ----------
@@ -128,6 +135,14 @@ class Masks(QObject):
         liver = int(np.count_nonzero(self.liver.data | self.tumour.data))
         return Volumes(liver * voxel_ml, tumour * voxel_ml, self.lesion_count)
 
+    def found(self) -> Volumes:
+        """Return what the model says, without the user's edits."""
+        said = np.zeros((0, 0, 0), np.uint8) if self._said is None else self._said
+        voxel_ml = self.volume.geometry.voxel_ml
+        liver, tumour = (int(np.count_nonzero(mask)) for mask in _split(said))
+        lesions = label_lesions(said == TUMOUR)[1]
+        return Volumes(liver * voxel_ml, tumour * voxel_ml, lesions)
+
     @property
     def edited_voxels(self) -> int:
         """Number of voxels that belong to the user, in both masks."""
@@ -138,19 +153,9 @@ class Masks(QObject):
 
         Every non-zero value counts; the tumour wins where both claim a voxel,
         and a tumour painted outside of the liver is kept.
-
-        Raises
-        ------
-        CaseError
-            A layer's array was replaced by one of another shape.
         """
-        grid = self.volume.geometry
-        for layer in self:
-            if layer.data.shape != grid.shape:
-                found = f"The layer '{layer.name}' no longer has the CT's voxels."
-                raise CaseError(found, "Open the CT again; corrections are offered.")
         liver, tumour = (np.asarray(layer.data) for layer in self)
-        return Segmentation(combine(liver, tumour), grid)
+        return Segmentation(combine(liver, tumour), self.volume.geometry)
 
     def corrections(self) -> Corrections:
         """Return every edited voxel with its value, as of now."""
@@ -180,8 +185,8 @@ class Masks(QObject):
         for name, layer in zip(ROLES, self, strict=True):
             mask = corrections.masks.get(name)
             if mask is not None:
+                layer.forget_strokes()  # breaks off an encircling too
                 mask.write(layer.data, layer.edits)
-                layer.forget_strokes()
         self._after_edit()
 
     def discard_corrections(self) -> None:
@@ -293,13 +298,15 @@ def label_colours(by_value: dict[int | None, str]) -> DirectLabelColormap:
 
 
 def _mask_layer(volume: CTVolume, to_be: str, name: str, colour: str) -> MaskLayer:
-    return MaskLayer(
+    layer = MaskLayer(
         np.zeros(volume.geometry.shape, np.uint8),
         name=name,
         colormap=label_colours({None: colour}),
         metadata=belonging(volume, to_be),
         **placement(volume),
     )
+    hold_in_place(layer)
+    return layer
 
 
 def _split(labels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

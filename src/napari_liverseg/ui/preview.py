@@ -10,6 +10,8 @@ from napari_liverseg.inference.decision import decide_in_box
 
 if TYPE_CHECKING:
     import numpy as np
+    from napari import Viewer
+    from napari.layers import Layer
     from numpy.typing import NDArray
 
     from napari_liverseg.core.box import Box
@@ -17,6 +19,24 @@ if TYPE_CHECKING:
 
 AS_IT_IS = PostProcessing(largest_component=False, fill_holes_cm2=0.0)
 """Parts and holes are a matter of the whole organ, not of one slice."""
+
+
+def slice_seen(viewer: Viewer, layer: Layer) -> tuple[int, int] | None:
+    """Return axis and voxel of the slice on the screen, None where there is none.
+
+    A viewer whose layers were all removed has two dimensions, one with a film four.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    layer : Layer
+        With the voxels that are counted, shown or not.
+    """
+    dims = viewer.dims
+    if dims.ndisplay != 2 or dims.ndim != layer.ndim:
+        return None
+    axis = dims.not_displayed[0]
+    return axis, round(layer.world_to_data(dims.point)[axis])
 
 
 def decide_in_slice(

@@ -25,16 +25,20 @@ from napari_liverseg.ui.masks import label_colours
 from napari_liverseg.ui.series_dialog import Choice, SeriesDialog, needs_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from napari_liverseg.core.volume import CTVolume
+    from napari_liverseg.io.series import SeriesInfo
 
     LayerData = tuple[Any, ...]
 
 FILES_TO_TRY = 64
 """A folder without a CT among its first files is none of ours."""
 
-SAME_DROP_S = 5.0
+SAME_DROP_S, REFUSED_DROP_S = 5.0, 1.0
+"""How long after a file its series counts as dealt with: napari shows what was read
+before it offers the next file, and what was refused may soon be tried again."""
+
 NOTHING: list[LayerData] = [(None,)]
 """napari's word for 'read, and there is no layer to add'."""
 
@@ -42,10 +46,15 @@ MASK_WORDS = ("label", "mask", "seg", "truth")
 
 
 class _Drop:
-    """Files of the series just read: napari offers each of 300 slices alone."""
+    """Files just read, refused or left: napari offers each of 300 slices alone."""
 
     files: frozenset[Path] = frozenset()
-    at = 0.0
+    at = lasts = 0.0
+
+    @classmethod
+    def keep(cls, series: Iterable[SeriesInfo], lasts: float) -> None:
+        cls.files = frozenset(f.resolve() for s in series for f in s.files)
+        cls.at, cls.lasts = time.monotonic(), lasts
 
 
 def get_reader(
@@ -77,7 +86,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     """
     first = _first(path).resolve()
     now = time.monotonic()
-    if first in _Drop.files and now - _Drop.at < SAME_DROP_S:
+    if first in _Drop.files and now - _Drop.at < _Drop.lasts:
         _Drop.at = now
         return NOTHING
     try:
@@ -93,9 +102,10 @@ def _read(path: Path) -> list[LayerData]:
         return NOTHING if volume is None else [ct_layer_data(volume)]
     masks_first = any(word in path.name.lower() for word in MASK_WORDS)
     if not masks_first:
-        volume = open_ct(path)
-        if all(p.code != "not-hounsfield" for p in volume.problems):
-            return [ct_layer_data(volume)]
+        with suppress(CaseError):  # told at the end, unless it is a label map
+            volume = open_ct(path)
+            if all(p.code != "not-hounsfield" for p in volume.problems):
+                return [ct_layer_data(volume)]
     # Few values and no Hounsfield units: a label map, or a CT all the same.
     with suppress(CaseError):
         return _read_labels(path)
@@ -122,17 +132,18 @@ def _read_labels(path: Path) -> list[LayerData]:
 def _read_ct(path: Path) -> CTVolume | None:
     """Return the CT at a path, asking which series; None when the user cancels."""
     series = list_series(path)
-    choice = Choice(None, ())
-    if needs_choice(series) and QApplication.instance() is not None:
-        chosen = SeriesDialog.ask(series)
-        if chosen is None:
-            return None
-        choice = chosen
-    volume = open_ct(path, choice.series, choice.decisions)
-    read = [s for s in series if choice.series in (None, s.uid)]
-    _Drop.files = frozenset(f.resolve() for s in read for f in s.files)
-    _Drop.at = time.monotonic()
-    return volume
+    choice, lasts = Choice(None, ()), REFUSED_DROP_S
+    try:
+        if needs_choice(series) and QApplication.instance() is not None:
+            chosen = SeriesDialog.ask(series)
+            if chosen is None:
+                return None
+            choice = chosen
+        volume = open_ct(path, choice.series, choice.decisions)
+        lasts = SAME_DROP_S
+        return volume
+    finally:
+        _Drop.keep((s for s in series if choice.series in (None, s.uid)), lasts)
 
 
 def ct_layer_data(volume: CTVolume) -> LayerData:

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_liverseg.editing.journal import Journal, journal_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -27,16 +28,13 @@ class Recovery(QObject):
     Parameters
     ----------
     masks : Masks
-        Of the case whose CT was just opened.
-    journalled : int, optional
-        `Masks.strokes` that an earlier dock has written of the same masks; the
-        rest is written at once. Without it the masks are new, and what an
-        earlier sitting has left is set aside, to be offered.
+        Of the case whose CT was just opened. What an earlier sitting has left of
+        it is set aside, to be offered.
     """
 
     failed = Signal(object)
 
-    def __init__(self, masks: Masks, journalled: int | None = None) -> None:
+    def __init__(self, masks: Masks) -> None:
         super().__init__()
         self._masks = masks
         self._journal = Journal(journal_folder(masks.volume.series_key))
@@ -46,17 +44,14 @@ class Recovery(QObject):
         masks.edited.connect(self._write_soon)
         self._closed = False
         self._last: Future[Path] | None = None
-        self.journalled = journalled or 0
+        self._journalled = 0
         """`Masks.strokes` that are on disk; -1 after a write that failed."""
-        if journalled is None:
-            self._set_aside()
-        elif journalled != masks.strokes:
-            self._write()
+        self._try(self._journal.set_aside)
 
     @property
     def is_kept(self) -> bool:
         """Whether every finished stroke is on disk."""
-        return self.journalled == self._masks.strokes
+        return self._journalled == self._masks.strokes
 
     def found(self) -> Corrections | None:
         """Return the corrections of an earlier sitting, None when all are answered."""
@@ -70,12 +65,12 @@ class Recovery(QObject):
         """
         self.flush()
         if self.is_kept:
-            self._journal.answer()
+            self._try(self._journal.answer)
 
     def discard(self) -> None:
         """Set the stored corrections aside; those on screen are stored anew."""
         self.flush()
-        self._journal.discard()
+        self._try(self._journal.discard)
         if self._masks.corrections().count:
             self._write()
 
@@ -95,9 +90,9 @@ class Recovery(QObject):
             self.flush()
             self._writer.shutdown()
 
-    def _set_aside(self) -> None:
+    def _try(self, step: Callable[[], None]) -> None:
         try:
-            self._journal.set_aside()
+            step()
         except OSError as error:
             failure = error
             # Nobody listens before the case is on screen.
@@ -129,6 +124,6 @@ class Recovery(QObject):
 
     def _report(self, strokes: int, written: Future[Path]) -> None:
         error = written.exception()
-        self.journalled = strokes if error is None else -1
+        self._journalled = strokes if error is None else -1
         if error is not None:
             self.failed.emit(error)

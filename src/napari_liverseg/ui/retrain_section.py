@@ -126,6 +126,7 @@ class RetrainSection(Section):
         self.set_status(f"Made {name}")
 
     def _on_failed(self, error: Exception) -> None:
+        self._segment.list_anew()  # Cancel may come when the model is made
         self.messages.show_error("training", error)
 
     def _on_stopped(self) -> None:

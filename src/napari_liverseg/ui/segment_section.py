@@ -202,8 +202,8 @@ class SegmentSection(Section):
         masks = self._session.masks
         if masks is None:
             return
-        held, run = masks.volumes(), probabilities.run
-        text = figures.masks(held.liver_ml, held.lesions, held.tumour_ml)
+        found, run = masks.found(), probabilities.run
+        text = figures.masks(found.liver_ml, found.lesions, found.tumour_ml)
         took = f"took {figures.duration(run.seconds)} on {run.device}"
         # What the masks hold now is the next step's line; sliders change it.
         self.set_status(f"{self._title}, {took}")
@@ -236,6 +236,8 @@ class SegmentSection(Section):
             devices.update({d.name: f"{d.title} ({d.name})" for d in found})
             if chosen == "cuda":  # which one stands first: the freest
                 chosen = next((d.name for d in found if d.kind == "cuda"), "auto")
+        if chosen is not None and is_address(chosen):  # it may not be remembered
+            devices[chosen] = cluster_device.title_of(chosen)
         devices.update(cluster_device.entries())
         self.device.clear()
         for name, title in devices.items():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_liverseg.core.probabilities import Thresholds
@@ -17,19 +19,16 @@ from napari_liverseg.ui.ct_layer import (
     show_ct,
 )
 from napari_liverseg.ui.masks import (
-    ROLES,
     Masks,
     no_masks,
     show_masks,
     unfinished,
 )
-from napari_liverseg.ui.preview import decide_in_slice
+from napari_liverseg.ui.preview import decide_in_slice, slice_seen
 from napari_liverseg.ui.recovery import Recovery
 from napari_liverseg.ui.sitting import Sitting, disown, find_sitting
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from napari import Viewer
     from napari.layers import Layer
@@ -106,14 +105,15 @@ class Session(QObject):
         if self.recovery is None or self.masks is None:
             return
         self.masks.changed.disconnect(self.masks_changed)
+        self.recovery.failed.disconnect(self.journal_failed)
         self.drop_partial()
-        self.recovery.close()
+        self.recovery.flush()
         Sitting(
             self.masks,
             self.ct_layer,
             self.probabilities,
             self.thresholds,
-            self.recovery.journalled,
+            self.recovery,
         ).leave()
         self.recovery = None
 
@@ -170,10 +170,8 @@ class Session(QObject):
     @property
     def slice_in_view(self) -> int | None:
         """Axial slice on the screen, None in another plane or in 3D."""
-        dims = self.viewer.dims
-        if self.masks is None or dims.ndisplay != 2 or dims.not_displayed[0] != 0:
-            return None
-        return round(self.masks.liver.world_to_data(dims.point)[0])
+        seen = None if self.masks is None else slice_seen(self.viewer, self.masks.liver)
+        return seen[1] if seen is not None and seen[0] == 0 else None
 
     def show_partial(self, labels: NDArray[np.uint8], box: Box) -> None:
         """Show what a run has found in some slices, around every edited voxel."""
@@ -241,14 +239,14 @@ class Session(QObject):
         self.masks.say(labels, self.probabilities.box)
 
     def _preview(self) -> None:
-        dims = self.viewer.dims
-        if self.probabilities is None or self.masks is None or dims.ndisplay != 2:
+        if self.probabilities is None or self.masks is None:
             return
-        axis = dims.not_displayed[0]
-        index = round(self.masks.liver.world_to_data(dims.point)[axis])
-        seen = decide_in_slice(self.probabilities, self.thresholds, axis, index)
-        if seen is not None:
-            self.masks.preview(*seen)
+        seen = slice_seen(self.viewer, self.masks.liver)
+        if seen is None:
+            return
+        part = decide_in_slice(self.probabilities, self.thresholds, *seen)
+        if part is not None:
+            self.masks.preview(*part)
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
@@ -256,7 +254,7 @@ class Session(QObject):
         if role(layer) == "ct" and case is not None:
             if case is not self.volume:
                 self._adopt(layer)
-            elif self.ct_layer is None:
+            elif self.ct_layer is None and isinstance(layer, Image):
                 self._ct = layer
         self._disown_copy(layer)
         self.layers_changed.emit()
@@ -271,30 +269,35 @@ class Session(QObject):
         if volume is None:
             return
         layer.name = "CT"
+        if layer.source.path:  # dropped on the window, or by File > Open
+            self.folder = Path(layer.source.path).parent
         dress(self.viewer, layer)
-        self._begin(Masks(volume), layer)
+        masks = Masks(volume)
+        self._begin(masks, layer, Recovery(masks))
 
     def _resume(self, sitting: Sitting) -> None:
         """Go on with the case of a dock that was closed."""
         self.probabilities = sitting.probabilities
         self.thresholds = sitting.thresholds
         ct = sitting.ct if sitting.ct in self.viewer.layers else None
-        self._begin(sitting.masks, ct, sitting.journalled)
+        self._begin(sitting.masks, ct, sitting.recovery)
+        sitting.recovery.flush()  # a write may have failed while nobody listened
 
-    def _begin(
-        self, masks: Masks, ct: Layer | None, journalled: int | None = None
-    ) -> None:
+    def _begin(self, masks: Masks, ct: Layer | None, recovery: Recovery) -> None:
         self.volume, self.masks, self._ct = masks.volume, masks, ct
         masks.changed.connect(self.masks_changed)
-        self.recovery = Recovery(masks, journalled)
-        self.recovery.failed.connect(self.journal_failed)
+        self.recovery = recovery
+        recovery.failed.connect(self.journal_failed)
         self.case_changed.emit()
         self.result_changed.emit()
 
     def _disown_copy(self, layer: Layer) -> None:
         """Take its role from a layer that claims one and is not the case's own."""
-        ours = any(layer is own for own in (self._ct, *(self.masks or ())))
-        if not ours and (role(layer) in ROLES or role(layer) == "ct"):
+        own = [self._ct, *(self.masks or ())]
+        if role(layer) == "truth":  # the first of its case; copies lie above it
+            mates = (la for la in self.viewer.layers if case_of(la) is case_of(layer))
+            own = [next(la for la in mates if role(la) == "truth")]
+        if role(layer) and not any(layer is one for one in own):
             disown(layer)
 
     def _put_away(self) -> None:

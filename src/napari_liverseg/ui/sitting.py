@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from napari_liverseg.core.probabilities import Probabilities, Thresholds
     from napari_liverseg.ui.masks import Masks
+    from napari_liverseg.ui.recovery import Recovery
 
 SITTING = "napari-liverseg:sitting"
 """Key of a layer's metadata that holds the `Sitting` it was part of."""
@@ -30,15 +31,15 @@ class Sitting:
         The CT's layer, None when the user had removed it.
     probabilities : Probabilities or None
     thresholds : Thresholds
-    journalled : int
-        `Masks.strokes` that are in the journal.
+    recovery : Recovery
+        It goes on writing what is painted without a dock.
     """
 
     masks: Masks
     ct: Layer | None
     probabilities: Probabilities | None
     thresholds: Thresholds
-    journalled: int
+    recovery: Recovery
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_liverseg.core.errors import ExportError
-from napari_liverseg.core.segmentation import Segmentation, combine
+from napari_liverseg.core.segmentation import LABELS, Segmentation, combine
 from napari_liverseg.io.label_map import write_label_map
 from napari_liverseg.ui.ct_layer import CASE, PARTIAL, ROLE
 from napari_liverseg.ui.masks import unfinished
@@ -41,8 +41,8 @@ def write_labels(path: str, layers: list[LayerData]) -> list[str]:
     Raises
     ------
     ExportError
-        When a layer belongs to no CT, the layers belong to several, or they are
-        not the masks of one label map.
+        When a layer belongs to no CT, the layers belong to several, they are not
+        the masks of one label map, or a truth holds a value of no meaning.
     LiversegError
         When they show a part of a run.
     """
@@ -56,6 +56,11 @@ def write_labels(path: str, layers: list[LayerData]) -> list[str]:
             raise ExportError(found, "Open the CT again and save from the dock.")
     if "truth" in masks:
         labels = masks["truth"].astype(np.uint8)
+        if not np.isin(np.unique(masks["truth"]), list(LABELS.values())).all():
+            found = "The truth holds other values than 0, 1 and 2."
+            raise ExportError(
+                found, "Paint liver as 1 and tumour as 2, and save again."
+            )
     else:
         empty = np.zeros(volume.geometry.shape, np.uint8)
         labels = combine(masks.get("liver", empty), masks.get("tumour", empty))

@@ -1,0 +1,51 @@
+"""What the header of a label map calls its values, as 3D Slicer's `.seg.nrrd` does.
+
+Fields: https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import SimpleITK as sitk
+
+from napari_liverseg.core.segmentation import LIVER, TUMOUR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = re.compile(r"Segment(\d+)_Name")
+OF_TUMOUR = ("tumo", "lesion", "cancer", "metasta", "hcc")
+
+
+def segment_names(path: Path) -> dict[int, str]:
+    """Return what each value is called; empty where the header does not say.
+
+    Parameters
+    ----------
+    path : Path
+        Of a file that can be read; only NRRD files name their values.
+    """
+    if path.suffix.lower() != ".nrrd":
+        return {}
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    names = {}
+    for key in reader.GetMetaDataKeys():
+        number = NAME.fullmatch(key)
+        value = f"Segment{number[1]}_LabelValue" if number else ""
+        if value and reader.HasMetaDataKey(value):
+            told = reader.GetMetaData(value).strip()
+            if told.isdecimal():
+                names[int(told)] = reader.GetMetaData(key).strip()
+    return names
+
+
+def meaning(name: str) -> int | None:
+    """Return the label that a segment's name means, None where it says neither."""
+    told = name.lower()
+    if any(word in told for word in OF_TUMOUR):
+        return TUMOUR
+    return LIVER if "liver" in told else None
