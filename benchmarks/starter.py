@@ -30,6 +30,7 @@ from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.measure.case import CaseMeasures, measure_case
+from napari_liverseg.models.contract import Windows
 from napari_liverseg.models.store import find_model
 from napari_liverseg.synthesis.phantom import AT_VEINS, LESIONS, Phantom, make_phantom
 from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
@@ -64,6 +65,9 @@ def main() -> None:
     parser.add_argument("--slice-mm", type=float, default=2.5)
     parser.add_argument("--slices", type=int, help="the middle ones of a liver alone")
     parser.add_argument(
+        "--filled", action="store_true", help="thin ones filled up, as before 3.6.1"
+    )
+    parser.add_argument(
         "--hard", type=int, nargs="*", default=HARD_SEEDS, metavar="SEED",
         help="phantoms without tumours, and with tumours beside veins; none without",
     )  # fmt: skip
@@ -74,6 +78,8 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    if arguments.filled:
+        Windows.for_image = lambda self, _: self  # type: ignore[method-assign]
     predictor = Predictor(find_model(arguments.model), "cpu")
     options = RunOptions(look=arguments.look)
     kinds = {"phantom": LESIONS, "healthy": (), "at veins": AT_VEINS}

@@ -23,7 +23,7 @@ from napari_liverseg.io.proven_file import (
     prove_same_labels,
     write_proven,
 )
-from napari_liverseg.io.segment_names import meaning, segment_names
+from napari_liverseg.io.segment_names import named_otherwise, segment_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -172,11 +172,8 @@ def _refuse_other_names(
     voxels: NDArray[Any], names: Mapping[int, str], name: str
 ) -> None:
     """Refuse a map whose 1 is no liver or whose 2 is no tumour by its own header."""
-    others = [
-        f"{value} '{names[value]}'"
-        for value in LABELS.values()
-        if value in names and meaning(names[value]) != value and (voxels == value).any()
-    ]
+    held = [value for value in LABELS.values() if value and (voxels == value).any()]
+    others = [f"{v} '{names[v]}'" for v in named_otherwise(held, names)]
     if others:
         found = f"'{name}' calls {' and '.join(others)}; expected 1 liver, 2 tumour."
         step = "Name the values of liver and tumour, or open another label map."

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from napari_liverseg.core.segmentation import LIVER, TUMOUR
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 NAME = re.compile(r"Segment(\d+)_Name")
@@ -27,7 +28,7 @@ def segment_names(path: Path) -> dict[int, str]:
     path : Path
         Of a file that can be read; only NRRD files name their values.
     """
-    if path.suffix.lower() != ".nrrd":
+    if path.suffix.lower() not in (".nrrd", ".nhdr"):
         return {}
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -49,3 +50,8 @@ def meaning(name: str) -> int | None:
     if any(word in told for word in OF_TUMOUR):
         return TUMOUR
     return LIVER if "liver" in told else None
+
+
+def named_otherwise(values: Iterable[int], names: Mapping[int, str]) -> list[int]:
+    """Return the values that a header calls something else than we would."""
+    return [v for v in values if v in names and meaning(names[v]) != v]

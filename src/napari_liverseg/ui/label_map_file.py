@@ -11,7 +11,7 @@ from napari_liverseg.core.segmentation import LABELS
 from napari_liverseg.io.formats import is_image_file
 from napari_liverseg.io.images import read_image
 from napari_liverseg.io.label_map import read_label_map
-from napari_liverseg.io.segment_names import segment_names
+from napari_liverseg.io.segment_names import named_otherwise, segment_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +93,7 @@ def _foreign_values(path: Path) -> dict[int, str]:
     whole = np.array_equal(found, np.rint(found))
     if not whole or len(found) > MOST_VALUES or found[0] < 0:
         return {}
-    if found[-1] <= max(LABELS.values()) and not names:
+    values = [int(value) for value in found if value]
+    if found[-1] <= max(LABELS.values()) and not named_otherwise(values, names):
         return {}
-    return {int(value): names.get(int(value), "") for value in found if value}
+    return {value: names.get(value, "") for value in values}
