@@ -88,6 +88,33 @@ def test_cancel_takes_back_what_was_shown(dock, qtbot, monkeypatch):
     assert "Stopped" in dock.segment.result.text()
 
 
+def test_a_first_run_that_is_cancelled_leaves_no_empty_masks(dock, qtbot, monkeypatch):
+    cancel = dock.segment.progress.cancel
+    news = dock.segment._news.found.connect(lambda *_: cancel.click())
+    _slow_down(monkeypatch)
+    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=20_000):
+        dock.segment.segment()
+    session = dock.session
+    assert [layer.name for layer in dock.viewer.layers] == ["CT"]
+    assert not dock.export.labels.isEnabled()
+    with pytest.raises(LiversegError, match="no masks"):
+        session.segmentation()
+    dock.segment._news.found.disconnect(news)
+    segment(qtbot, dock)
+    np.testing.assert_array_equal(session.masks.segmentation().labels, labels())
+
+
+def test_strokes_made_during_a_cancelled_first_run_stay(dock):
+    session = dock.session
+    box = (slice(5, 8), slice(10, 26), slice(4, 31))
+    session.show_partial(np.ones((3, 16, 27), np.uint8), box)
+    with session.masks.liver.block_history():
+        session.masks.liver.paint((6, 33, 40), 1)
+    session.drop_partial()
+    assert session.masks.liver in dock.viewer.layers
+    assert session.segmentation().labels[6, 33, 40] == 1
+
+
 def _slow_down(monkeypatch):
     """Let each window take long enough for Cancel to come before the end."""
     real = ModelSpec.load_networks

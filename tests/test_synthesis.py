@@ -16,6 +16,7 @@ from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.completion import complete_upwards
 from napari_liverseg.synthesis.effusion import THIN_FLUID, flood_chest
 from napari_liverseg.synthesis.field import grid_axes, smooth_field
+from napari_liverseg.synthesis.mimics import CYST_HU, SHARES, draw_mimics
 from napari_liverseg.synthesis.phantom import (
     AT_VEINS,
     VEIN_MM,
@@ -29,7 +30,12 @@ from napari_liverseg.synthesis.sample import (
     _plant_tumours,
     draw_sample,
 )
-from napari_liverseg.synthesis.scanner import degrade, starved_band, thicken
+from napari_liverseg.synthesis.scanner import (
+    cut_field,
+    degrade,
+    starved_band,
+    thicken,
+)
 from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.synthesis.torso import draw_torso
@@ -459,3 +465,61 @@ def test_streaks_of_some_images_run_through_several_slices():
         streaks = np.diff(starved_band(axes, np.random.default_rng(seed)), axis=1)
         alike.append(np.corrcoef(streaks[:-1].ravel(), streaks[1:].ravel())[0, 1])
     assert min(alike) < 0.5 < max(alike)
+
+
+# Lowest and highest HU that a kind reaches in some of the livers of 100 HU below.
+MIMICS = {
+    "_second_tree": ((60, 85), (125, 320)),
+    "_clefts": ((-115, 20), (99, 101)),
+    "_ducts": ((0, 18), (99, 101)),
+    "_cysts": ((CYST_HU[0] - 0.1, CYST_HU[1]), (99, 101)),
+    "_uneven": ((81, 95), (105, 119)),
+}
+
+
+@pytest.mark.parametrize("kind", SHARES, ids=lambda draw: draw.__name__)
+def test_what_mimics_tumours_is_drawn_into_the_liver_alone(kind, monkeypatch):
+    axes = grid_axes((40, 44, 48), (2.0, 2.0, 2.0))
+    liver = np.zeros((40, 44, 48), np.bool_)
+    liver[4:36, 4:40, 4:44] = True
+    monkeypatch.setattr("napari_liverseg.synthesis.mimics.SHARES", {kind: 1.0})
+    drawn = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        hu = np.full(liver.shape, 100, np.float32)
+        draw_mimics(hu, liver, axes, ("arterial", "portal venous")[seed % 2], rng)
+        assert (hu[~liver] == 100).all()
+        drawn.append(hu)
+    dark, bright = MIMICS[kind.__name__]
+    assert dark[0] <= np.min(drawn) <= dark[1]
+    assert bright[0] <= np.max(drawn) <= bright[1]
+    changed = np.mean([np.mean(np.abs(hu[liver] - 100) > 5) for hu in drawn])
+    assert 0.001 < changed < 0.5
+
+
+def test_mimics_stay_liver_and_an_image_without_liver_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(
+        "napari_liverseg.synthesis.mimics.SHARES", dict.fromkeys(SHARES, 1.0)
+    )
+    axes = grid_axes((4, 5, 6), (2.0, 2.0, 2.0))
+    hu = np.full((4, 5, 6), -100, np.float32)
+    rng = np.random.default_rng(1)
+    draw_mimics(hu, np.zeros(hu.shape, np.bool_), axes, "late", rng)
+    assert (hu == -100).all()
+    monkeypatch.setattr("napari_liverseg.synthesis.sample.TUMOUR_COUNTS", (1.0,))
+    tissues = np.full((60, 60, 60), Tissue.LIVER, np.uint8)
+    sample = draw_sample(Body(tissues, (4.0, 4.0, 4.0)), GRID, rng, inside_share=1.0)
+    assert sample.hu[sample.labels > 0].min() < 40
+    assert set(np.unique(sample.labels)) <= {0, 1}
+
+
+def test_some_scans_are_thin_slabs():
+    axes = grid_axes((96, 8, 8), (1.5, 4.0, 4.0))
+    hu = np.zeros((96, 8, 8), np.float32)
+    left = [
+        np.count_nonzero(~cut_field(hu, axes, np.random.default_rng(s))[:, 4, 4]) * 1.5
+        for s in range(200)
+    ]
+    assert min(left) < 40
+    assert np.mean(np.array(left) < 48) < 0.25
+    assert np.median(left) == 96 * 1.5

@@ -18,6 +18,7 @@ from napari_liverseg.synthesis.appearance import (
     render,
 )
 from napari_liverseg.synthesis.field import Axes, grid_axes
+from napari_liverseg.synthesis.mimics import draw_mimics
 from napari_liverseg.synthesis.scanner import AIR_HU, cut_field, degrade
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.synthesis.tumour import MOST_MM, draw_tumour, plant, within
@@ -121,7 +122,9 @@ def draw_sample(
     if rng.random() < FAT_VESSELS_SHARE:
         palette = fatten_vessels(palette, rng)
     hu, synthetic = _image(body, positions, tissues, axes, palette, rng)
-    labels = (tissues == Tissue.LIVER).astype(np.uint8)
+    liver = tissues == Tissue.LIVER
+    draw_mimics(hu, liver, axes, palette.phase, rng)
+    labels = liver.astype(np.uint8)
     if body.tumour is not None:
         labels[scanned & body.tumour.ravel()[nearest]] = TUMOUR
     small = _plant_tumours(hu, labels, axes, rng)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AIR_HU = -1000.0
 
-STARVED_SHARE = 0.2
+STARVED_SHARE = 0.3
 """Share of images with the band of arms that lie at the body's sides."""
 
 THICK_SHARE, THICK_MM = 0.4, (2.0, 8.0)
@@ -89,7 +89,7 @@ def starved_band(axes_mm: Axes, rng: np.random.Generator) -> NDArray[np.float32]
         HU to be added.
     """
     _, y, x = axes_mm
-    centre, width = rng.uniform(y[0], y[-1]), rng.uniform(12, 45)
+    centre, width = rng.uniform(y[0], y[-1]), rng.uniform(12, 70)
     band = np.exp(-(((y - centre) / width) ** 2)).astype(np.float32)[None, :, None]
     uneven = 1 + 0.25 * smooth_field(axes_mm, 60.0, rng)
     depth = np.float32(rng.uniform(8, 40)) * uneven
@@ -148,7 +148,7 @@ def cut_field(
     z, y, x = (len(a) for a in axes_mm)
     outside = np.zeros(hu.shape, np.bool_)
     if rng.random() < 0.35:
-        keep = int(rng.integers(max(z // 3, 1), z))
+        keep = int(rng.integers(max(z // 8, 1), z))
         start = int(rng.integers(0, z - keep + 1))
         outside[:start] = outside[start + keep :] = True
     if rng.random() < 0.1:

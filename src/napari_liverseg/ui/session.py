@@ -75,6 +75,7 @@ class Session(QObject):
         self.masks: Masks | None = None
         self.recovery: Recovery | None = None
         self._partial: list[Box] = []
+        self._shown_for_part = False
         self._ct: Layer | None = None
         self.probabilities: Probabilities | None = None
         self.thresholds = Thresholds()
@@ -161,8 +162,8 @@ class Session(QObject):
 
     def show_result(self, probabilities: Probabilities) -> None:
         """Show what a model found, under the thresholds that are set."""
-        self.drop_partial()
         self.probabilities = probabilities
+        self.drop_partial()
         self.show_layers()
         self._decide()
         self.result_changed.emit()
@@ -176,6 +177,8 @@ class Session(QObject):
     def show_partial(self, labels: NDArray[np.uint8], box: Box) -> None:
         """Show what a run has found in some slices, around every edited voxel."""
         begins = not self._partial
+        if begins:
+            self._shown_for_part = not self.has_masks
         self._partial.append(box)
         masks = self.show_layers()
         masks.preview(labels, box)
@@ -191,7 +194,15 @@ class Session(QObject):
             for layer in self.masks:
                 layer.metadata.pop(PARTIAL, None)
             self.masks.unsay(boxes)
+            if self._shown_for_part and self.probabilities is None and not self._edited:
+                self._hide_masks()
             self.partial_changed.emit()
+
+    def _hide_masks(self) -> None:
+        """Take empty masks away, or they could be saved as if no liver were there."""
+        for layer in self.masks or ():
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
 
     def set_thresholds(self, thresholds: Thresholds) -> None:
         """Move the thresholds; edited voxels stay.
