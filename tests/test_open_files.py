@@ -403,6 +403,21 @@ def test_nrrd_without_a_patients_space_is_told(tmp_path, grid):
     np.testing.assert_array_equal(volume.hu, ct())
 
 
+@pytest.mark.parametrize(("letters", "told"), [("LPI", True), ("RAI", False)])
+def test_mha_whose_letters_stand_without_a_matrix_is_told(tmp_path, letters, told):
+    path = write(tmp_path / "case.mha")
+    head, mark, voxels = path.read_bytes().partition(b"ElementDataFile = LOCAL\n")
+    lines = head.replace(b"= RAI", f"= {letters}".encode()).splitlines(keepends=True)
+    assert codes(open_ct(path).problems) == set()
+    path.write_bytes(
+        b"".join(x for x in lines if b"TransformMatrix" not in x) + mark + voxels
+    )
+    volume = open_ct(path)
+    assert codes(volume.problems) == ({"unclear-orientation"} if told else set())
+    if told:
+        assert "LPI" in volume.problems[0].message
+
+
 def test_a_compressed_mha_of_the_wrong_length_is_refused(tmp_path):
     path = write(tmp_path / "case.mha")
     head, _, _ = path.read_bytes().partition(b"ElementDataFile = LOCAL\n")

@@ -37,6 +37,9 @@ SPACING_FIELDS = {
 }
 """Fields of text headers, in lower case, that tell how far apart voxels lie."""
 
+MATRIX_FIELDS = ("transformmatrix", "rotation", "orientation")
+"""Of MetaImage, in lower case: the directions of its axes, under any of its names."""
+
 UNIT_FIELDS = ("space units", "units", "distanceunits")
 MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 """Of both formats; ITK reads numbers alone and takes them for millimetres."""
@@ -129,19 +132,28 @@ def _in_other_unit(name: str, unit: str) -> Problem:
     return Problem("not-a-volume", "error", message)
 
 
-def lacks_space(reader: Any) -> bool:
-    """Whether a NRRD file gives no patient space (MetaImage has LPS by definition)."""
-    if reader.GetImageIO() != "NrrdImageIO":
-        return False
-    told = "NRRD_space" in reader.GetMetaDataKeys()
-    return not told or reader.GetMetaData("NRRD_space") not in PATIENT_SPACES
+def unclear_orientation(reader: Any, path: Path) -> Problem | None:
+    """Return the warning that a text header does not say how the patient lies.
 
-
-def spaceless(name: str) -> Problem:
-    """Return the warning that a NRRD file does not say how the patient lies."""
+    A NRRD without a patient space, or a MetaImage whose letters contradict the axes
+    that ITK takes where no matrix is given: those of LPS, ``RAI`` in its letters.
+    """
+    if reader.GetImageIO() == "NrrdImageIO":
+        told = "NRRD_space" in reader.GetMetaDataKeys()
+        if told and reader.GetMetaData("NRRD_space") in PATIENT_SPACES:
+            return None
+        why = "no patient space of NRRD"
+    elif reader.GetImageIO() == "MetaImageIO":
+        fields = dict(_fields(path))
+        letters = fields.get("anatomicalorientation", "").upper()
+        given = any(field in fields for field in MATRIX_FIELDS)
+        if given or letters in ("", "RAI", "???"):
+            return None
+        why = f"'{letters}' without a matrix"
+    else:
+        return None
     message = (
-        f"'{name}' does not say how the patient lies (no patient space of NRRD), so "
-        "left and right are a guess. Check the picture, or convert the original DICOM "
-        "again."
+        f"'{path.name}' does not say how the patient lies ({why}), so left and right "
+        "are a guess. Check the picture, or convert the original DICOM again."
     )
     return Problem("unclear-orientation", "warning", message)

@@ -14,11 +14,10 @@ from napari_liverseg.core.problem import Problem
 from napari_liverseg.io.checks import oblique_problem
 from napari_liverseg.io.file_grid import (
     grid_problems,
-    lacks_space,
     sheared,
-    spaceless,
     spacing_problem,
     straight,
+    unclear_orientation,
 )
 from napari_liverseg.io.formats import READABLE, ending, stem
 from napari_liverseg.io.grid import geometry_of
@@ -143,8 +142,8 @@ def image_header(path: Path) -> ImageHeader:
         geometry = straight(geometry)
     if nifti:
         problems += orientation_problems(nifti, path.name)
-    elif lacks_space(reader):
-        problems.append(spaceless(path.name))
+    elif unclear := unclear_orientation(reader, path):
+        problems.append(unclear)
     if not problems and geometry.is_oblique:
         problems.append(oblique_problem(geometry.tilt_degrees))
     if reader.GetPixelID() == sitk.sitkUInt8:
