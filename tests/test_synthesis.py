@@ -9,6 +9,7 @@ from napari_liverseg.synthesis.appearance import (
     add_liver_vessels,
     draw_palette,
     fatten_vessels,
+    mix_veins,
     recolour,
 )
 from napari_liverseg.synthesis.body import Body
@@ -523,3 +524,22 @@ def test_some_scans_are_thin_slabs():
     assert min(left) < 40
     assert np.mean(np.array(left) < 48) < 0.25
     assert np.median(left) == 96 * 1.5
+
+
+def test_some_veins_are_as_dense_as_the_liver_each_for_itself():
+    tissues = np.full((20, 30, 40), Tissue.FAT, np.uint8)
+    tissues[:, 3:15, 5:35] = Tissue.LIVER
+    tissues[:, 20:27, 5:12] = tissues[:, 20:27, 25:32] = Tissue.VEIN
+    cava, portal = np.s_[:, 23, 8], np.s_[:, 23, 28]
+    drawn = np.zeros(len(Tissue), np.float32)
+    drawn[[Tissue.FAT, Tissue.LIVER, Tissue.VEIN]] = -100, 110, 170
+    means = []
+    for seed in range(60):
+        hu = drawn[tissues]
+        mix_veins(hu, tissues, np.random.default_rng(seed))
+        assert (hu[:, :16] == drawn[tissues[:, :16]]).all()
+        means.append((hu[cava].mean(), hu[portal].mean()))
+    alike = np.array(means) < 150
+    assert 0.15 < alike.mean() < 0.45
+    assert (alike[:, 0] != alike[:, 1]).any()
+    assert np.array(means)[alike].mean() == pytest.approx(110, abs=8)

@@ -37,6 +37,14 @@ FAT_WIDTH, FAT_STRENGTH, BRIGHTER_HU = (0.15, 0.3), (0.75, 1.0), (20.0, 90.0)
 """The same where vessels are fat, and how much brighter than the liver they are."""
 
 
+SEAM = 0.8
+"""How smoothly a tissue's shift ends at its border, in voxels."""
+
+LIKE_LIVER_SHARE, LIKE_LIVER_HU = 0.3, 12.0
+"""Of the veins outside of livers: how many are about as dense as the liver, and the
+standard deviation of what is left between them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Palette:
     """The mean Hounsfield units of every tissue in one image.
@@ -142,7 +150,7 @@ def recolour(
         shift[tissue] *= 0.15
     for tissue in (Tissue.CORTEX, Tissue.BONE):
         shift[tissue] *= 0.3
-    return np.asarray(hu + ndimage.gaussian_filter(shift[tissues], 0.8), np.float32)
+    return np.asarray(hu + ndimage.gaussian_filter(shift[tissues], SEAM), np.float32)
 
 
 def add_liver_vessels(
@@ -167,3 +175,33 @@ def add_liver_vessels(
     share = rng.uniform(*(FAT_STRENGTH if is_fat else VESSEL_STRENGTH))
     strength = np.float32(contrast * share)
     hu += strength * level * (tissues == Tissue.LIVER)
+
+
+def mix_veins(
+    hu: NDArray[np.float32], tissues: NDArray[np.uint8], rng: np.random.Generator
+) -> None:
+    """Make some veins outside of the liver about as dense as it, in place.
+
+    Blood with and without contrast medium meets in the vena cava, so that it is
+    often as dense as the liver while the portal vein is bright.
+
+    Parameters
+    ----------
+    hu : ndarray of float32, shape (z, y, x)
+    tissues : ndarray of uint8
+    rng : numpy.random.Generator
+    """
+    liver = tissues == Tissue.LIVER
+    parts, count = ndimage.label(tissues == Tissue.VEIN)
+    if not count or not liver.any():
+        return
+    wanted = float(hu[liver].mean())
+    shift = np.zeros_like(hu)
+    for part, box in enumerate(ndimage.find_objects(parts), 1):
+        if rng.random() >= LIKE_LIVER_SHARE:
+            continue
+        vein = parts[box] == part
+        mean = wanted + rng.normal(0, LIKE_LIVER_HU)
+        shift[box][vein] = mean - hu[box][vein].mean()
+    if shift.any():
+        hu += ndimage.gaussian_filter(shift, SEAM)

@@ -14,6 +14,7 @@ from napari_liverseg.synthesis.appearance import (
     add_liver_vessels,
     draw_palette,
     fatten_vessels,
+    mix_veins,
     recolour,
     render,
 )
@@ -123,6 +124,7 @@ def draw_sample(
         palette = fatten_vessels(palette, rng)
     hu, synthetic = _image(body, positions, tissues, axes, palette, rng)
     liver = tissues == Tissue.LIVER
+    mix_veins(hu, tissues, rng)
     draw_mimics(hu, liver, axes, palette.phase, rng)
     labels = liver.astype(np.uint8)
     if body.tumour is not None:
