@@ -91,7 +91,7 @@ class Masks(QObject):
         return iter((self.liver, self.tumour))
 
     def show_in(self, viewer: Viewer) -> None:
-        """Add the layers that the viewer does not have; a removed one comes back."""
+        """Add the layers that the viewer lacks, removed ones too, tumours on top."""
         for layer in self:
             if layer not in viewer.layers:
                 viewer.add_layer(layer)
@@ -235,11 +235,6 @@ class Masks(QObject):
             return
         region = self.tumour.data[enclosing(known)]
         region[...], self.lesion_count = label_lesions(region)
-
-
-def show_masks(viewer: Viewer, masks: Masks) -> None:
-    """Show the masks of a case above its CT, tumours on top."""
-    masks.show_in(viewer)
 
 
 def read_masks(viewer: Viewer, volume: CTVolume | None = None) -> Segmentation:

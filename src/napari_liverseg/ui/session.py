@@ -11,7 +11,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.decision import decide_in_box
 from napari_liverseg.ui.ct_layer import (
-    PARTIAL,
     case_of,
     dress,
     find_layer,
@@ -21,9 +20,9 @@ from napari_liverseg.ui.ct_layer import (
 from napari_liverseg.ui.masks import (
     Masks,
     no_masks,
-    show_masks,
     unfinished,
 )
+from napari_liverseg.ui.partial_masks import PartialMasks
 from napari_liverseg.ui.preview import decide_in_slice, slice_seen
 from napari_liverseg.ui.recovery import Recovery
 from napari_liverseg.ui.sitting import Sitting, disown, find_sitting
@@ -74,8 +73,7 @@ class Session(QObject):
         self.volume: CTVolume | None = None
         self.masks: Masks | None = None
         self.recovery: Recovery | None = None
-        self._partial: list[Box] = []
-        self._shown_for_part = False
+        self._partial = PartialMasks(viewer)
         self._ct: Layer | None = None
         self.probabilities: Probabilities | None = None
         self.thresholds = Thresholds()
@@ -176,33 +174,17 @@ class Session(QObject):
 
     def show_partial(self, labels: NDArray[np.uint8], box: Box) -> None:
         """Show what a run has found in some slices, around every edited voxel."""
-        begins = not self._partial
+        begins = not self.is_partial
+        self._partial.show(self._with_ct(), labels, box)
         if begins:
-            self._shown_for_part = not self.has_masks
-        self._partial.append(box)
-        masks = self.show_layers()
-        masks.preview(labels, box)
-        if begins:
-            for layer in masks:
-                layer.metadata[PARTIAL] = True
             self.partial_changed.emit()
 
     def drop_partial(self) -> None:
         """Show again what was there before an unfinished run."""
-        boxes, self._partial = self._partial, []
-        if boxes and self.masks is not None:
-            for layer in self.masks:
-                layer.metadata.pop(PARTIAL, None)
-            self.masks.unsay(boxes)
-            if self._shown_for_part and self.probabilities is None and not self._edited:
-                self._hide_masks()
+        if self.is_partial and self.masks is not None:
+            has_more = self.probabilities is not None or bool(self._edited)
+            self._partial.drop(self.masks, keep_layers=has_more)
             self.partial_changed.emit()
-
-    def _hide_masks(self) -> None:
-        """Take empty masks away, or they could be saved as if no liver were there."""
-        for layer in self.masks or ():
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
 
     def set_thresholds(self, thresholds: Thresholds) -> None:
         """Move the thresholds; edited voxels stay.
@@ -221,12 +203,17 @@ class Session(QObject):
 
     def show_layers(self) -> Masks:
         """Return the masks, shown; the CT comes back too if it was removed."""
+        masks = self._with_ct()
+        masks.show_in(self.viewer)
+        return masks
+
+    def _with_ct(self) -> Masks:
+        """Return the masks once their CT is shown."""
         if self.masks is None or self.volume is None:
             msg = "there is no case to show masks of"
             raise ValueError(msg)
         if self.ct_layer is None:
             show_ct(self.viewer, self.volume)
-        show_masks(self.viewer, self.masks)
         return self.masks
 
     def removed_layers(self) -> list[str]:
@@ -314,7 +301,7 @@ class Session(QObject):
     def _put_away(self) -> None:
         """Take the case off the screen; what was edited is in its journal."""
         self._rest.stop()
-        self._partial = []
+        self._partial.forget()
         old, edited = self.volume, self._edited
         if old is None:
             return
