@@ -94,6 +94,35 @@ def test_segment_writes_labels_on_the_source_grid_and_a_report(
     assert {"package_version", "problems", "notes"} <= report.keys()
 
 
+def test_probabilities_are_written_on_the_source_grid_where_asked_for(
+    ct, model, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    words = ["segment", str(ct), "-o", str(out), "--model", str(model)]
+    words += [
+        "--device",
+        "cpu",
+        "--threshold-tumour",
+        "0.4",
+        "--threshold-liver",
+        "0.4",
+    ]
+    assert main([*words, "--probabilities"]) == 0
+    assert "tumour_probability.nii.gz" in capsys.readouterr().out
+    found = nibabel.load(out / "labels.nii.gz")
+    for name, least in (("liver", 1), ("tumour", 2)):
+        written = nibabel.load(out / f"{name}_probability.nii.gz")
+        np.testing.assert_allclose(written.affine, found.affine, atol=1e-6)
+        values = np.asarray(written.dataobj)
+        assert values.dtype == np.float32
+        assert 0 <= values.min() < 0.1
+        assert 0.9 < values.max() <= 1
+        marked = np.asarray(found.dataobj) >= least
+        np.testing.assert_array_equal(values >= 0.4, marked)
+    assert main([*words, "--overwrite"]) == 0
+    assert not list(out.glob("*probability*")), "of the result before"
+
+
 def test_the_report_names_neither_patient_nor_place(ct, model, tmp_path):
     out = tmp_path / "out"
     assert main(["segment", str(ct), "-o", str(out), "--model", str(model)]) == 0

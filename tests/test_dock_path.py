@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from qtpy.QtCore import Qt
 
 from dock_case import (
     DOUBTFUL,
@@ -16,6 +17,8 @@ from dock_case import (
     segment,
     write_image,
 )
+from napari_liverseg.ui.probability_layer import NAME
+from napari_liverseg.ui.threshold_section import HIDE, SHOW
 from tiny_model import write_threshold_model
 
 pytestmark = pytest.mark.gui
@@ -209,3 +212,40 @@ def test_undo_and_redo_follow_the_order_of_strokes_on_both_masks(dock, qtbot):
         seen.append(sum(held()))
         assert held() == [True] * seen[-1] + [False] * (3 - seen[-1])
     assert seen == [2, 1, 0, 1, 2, 3]
+
+
+def test_the_tumour_probability_glows_in_its_place_and_goes_with_the_case(
+    dock, qtbot, tmp_path
+):
+    button = dock.threshold.map_button
+    dock.threshold.set_open(True)
+    assert not button.isEnabled()
+    segment(qtbot, dock)
+    masks, viewer = dock.session.masks, dock.viewer
+    viewer.layers.selection.active = masks.tumour
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    (shown,) = (layer for layer in viewer.layers if layer.name == NAME)
+    assert button.text() == HIDE
+    assert viewer.layers.selection.active is masks.tumour
+    assert viewer.layers.index(shown) < viewer.layers.index(masks.liver)
+    point = np.argwhere(masks.tumour.data)[0]
+    world = masks.tumour.data_to_world(point)
+    assert 50 <= shown.get_value(world, world=True) <= 100
+    outside = masks.tumour.data_to_world((0, 0, 0))
+    assert not shown.get_value(outside, world=True)
+    segment(qtbot, dock)
+    again = [layer for layer in viewer.layers if layer.name == NAME]
+    assert len(again) == 1
+    assert again[0] is not shown
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert NAME not in viewer.layers
+    assert button.text() == SHOW
+    dock.threshold.map.toggle()
+    viewer.layers.remove(NAME)
+    assert button.text() == SHOW
+    dock.threshold.map.toggle()
+    other = write_image(tmp_path / "other.nii.gz", hounsfield()[1:])
+    viewer.open(str(other), plugin="napari-liverseg")
+    qtbot.waitUntil(lambda: dock.session.volume.geometry.shape[0] == 13)
+    assert NAME not in viewer.layers
+    assert not button.isEnabled()

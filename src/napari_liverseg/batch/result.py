@@ -1,4 +1,4 @@
-"""The two files that a segmented case leaves, whoever has computed it."""
+"""The files that a segmented case leaves, whoever has computed it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from napari_liverseg.batch.report import make_report
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_liverseg.core.probabilities import RunRecord, Thresholds
+    from napari_liverseg.core.probabilities import (
+        Probabilities,
+        RunRecord,
+        Thresholds,
+    )
     from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.core.volume import CTVolume
 
 LABELS_FILE, REPORT_FILE = "labels.nii.gz", "report.json"
 FILES = (LABELS_FILE, REPORT_FILE)
+
+PROBABILITY_FILES = ("liver_probability.nii.gz", "tumour_probability.nii.gz")
+"""Written where they are asked for; liver is liver *or tumour*."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +85,27 @@ def write_result(
     text = json.dumps(report, indent=2, allow_nan=False)
     (folder / REPORT_FILE).write_text(f"{text}\n", encoding="utf-8")
     return report
+
+
+def write_probabilities(
+    folder: Path, probabilities: Probabilities, volume: CTVolume
+) -> None:
+    """Write what a model believes about every voxel, `PROBABILITY_FILES`.
+
+    Parameters
+    ----------
+    folder : Path
+        One that `all_or_none` yields.
+    probabilities : Probabilities
+    volume : CTVolume
+
+    Raises
+    ------
+    ExportError
+        When a file cannot be written or does not read back the same.
+    """
+    from napari_liverseg.io.probability_map import write_probability_map
+
+    both = (probabilities.liver, probabilities.tumour)
+    for name, values in zip(PROBABILITY_FILES, both, strict=True):
+        write_probability_map(folder / name, values, probabilities.box, volume)

@@ -12,7 +12,13 @@ from napari_liverseg.batch.opening import open_chosen
 from napari_liverseg.batch.order import digest_of
 from napari_liverseg.batch.outputs import all_or_none
 from napari_liverseg.batch.report import peak_memory_mb, say_result
-from napari_liverseg.batch.result import FILES, Making, write_result
+from napari_liverseg.batch.result import (
+    FILES,
+    PROBABILITY_FILES,
+    Making,
+    write_probabilities,
+    write_result,
+)
 from napari_liverseg.cli.options import (
     DeviceName,
     LookName,
@@ -47,7 +53,13 @@ class Job:
     thresholds: Thresholds
     decisions: "tuple[Decision, ...]"
     overwrite: bool
+    probabilities: bool
     options: RunOptions
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of what it leaves in the output folder."""
+        return FILES + PROBABILITY_FILES * self.probabilities
 
 
 def segment(  # noqa: PLR0913 - typer reads the options from the parameters
@@ -59,7 +71,7 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder for the two files.", metavar="DIR"),
+        typer.Option("--output", "-o", help="Folder for the results.", metavar="DIR"),
     ],
     model: ModelName = None,
     device: DeviceName = "auto",
@@ -72,6 +84,12 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
     decision: Ways = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results in the folder.")
+    ] = False,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities", help="Write how sure the model is of every voxel, too."
+        ),
     ] = False,
     look: LookName = Where.LIVER,
     mirror: Mirror = False,
@@ -86,6 +104,7 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
         thresholds=Thresholds(liver=threshold_liver, tumour=threshold_tumour),
         decisions=as_decisions(decision),
         overwrite=overwrite,
+        probabilities=probabilities,
         options=RunOptions(look=look.value, mirror=mirror),
     )
     try:
@@ -97,7 +116,7 @@ def segment(  # noqa: PLR0913 - typer reads the options from the parameters
 def run(job: Job) -> str:
     """Do the job and return what to tell the user.
 
-    Both files appear in the output folder together at the end, or none does.
+    The files appear in the output folder together at the end, or none does.
 
     Raises
     ------
@@ -110,7 +129,7 @@ def run(job: Job) -> str:
 
     started = time.perf_counter()
     _refuse_file_name(job.output)
-    with all_or_none(job.output, FILES, overwrite=job.overwrite) as unfinished:
+    with all_or_none(job.output, job.files, overwrite=job.overwrite) as unfinished:
         model = find_model(job.model) if job.model else default_model()
         volume = open_chosen(job.path, job.series, job.decisions)
         _say_warnings(volume)
@@ -129,10 +148,21 @@ def run(job: Job) -> str:
             probabilities.run, job.thresholds, passed, peak_memory_mb(), digest
         )
         report = write_result(unfinished, segmentation, volume, making)
+        if job.probabilities:
+            write_probabilities(unfinished, probabilities, volume)
+    if not job.probabilities:
+        _drop_older_probabilities(job.output)
     for note in probabilities.run.notes:
         typer.echo(printable(note), err=True)
-    files = " and ".join(str(job.output / name) for name in FILES)
+    *first, last = (str(job.output / name) for name in job.files)
+    files = f"{', '.join(first)} and {last}"
     return f"{say_result(report)}\nWrote {files}."
+
+
+def _drop_older_probabilities(output: Path) -> None:
+    """Remove maps that belong to the result which this one has replaced."""
+    for name in PROBABILITY_FILES:
+        (output / name).unlink(missing_ok=True)
 
 
 def _refuse_file_name(output: Path) -> None:

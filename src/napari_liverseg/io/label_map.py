@@ -18,12 +18,9 @@ from napari_liverseg.core.segmentation import LABELS, Segmentation
 from napari_liverseg.io.formats import WRITABLE, ending, is_image_file
 from napari_liverseg.io.grid import to_image
 from napari_liverseg.io.images import StoredImage, read_image
-from napari_liverseg.io.proven_file import (
-    prove_same_grid,
-    prove_same_labels,
-    write_proven,
-)
+from napari_liverseg.io.proven_file import prove_same_labels
 from napari_liverseg.io.segment_names import named_otherwise, segment_names
+from napari_liverseg.io.source_file import write_on_source
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -130,18 +127,9 @@ def write_label_map(
     if not segmentation.geometry.matches(volume.geometry):
         what = "The segmentation"
         raise _mismatch(what, segmentation.geometry, volume.geometry)
-    stored = volume.reorientation.to_stored(segmentation.labels)
-    image = to_image(stored, volume.source)
-
-    def write(file: Path) -> None:
-        sitk.WriteImage(image, str(file), useCompression=True)
-
-    def prove(file: Path) -> None:
-        back = read_image(file)
-        prove_same_grid(back.geometry, volume.source)
-        prove_same_labels(back.voxels, stored)
-
-    return write_proven(path, write, prove, overwrite=overwrite)
+    return write_on_source(
+        path, segmentation.labels, volume, prove_same_labels, overwrite=overwrite
+    )
 
 
 def _as_labels(

@@ -86,6 +86,14 @@ def show_ct(viewer: Viewer, volume: CTVolume) -> Image:
     return layer
 
 
+def add_beside(viewer: Viewer, layer: Layer) -> None:
+    """Add a layer and leave the one active that was: the user's brush stays theirs."""
+    active = viewer.layers.selection.active
+    viewer.add_layer(layer)
+    if active is not None:
+        viewer.layers.selection.active = active
+
+
 def hold_in_place(layer: Layer) -> None:
     """Keep a layer where the scanner saw it, whatever napari's handles are dragged.
 

@@ -11,6 +11,7 @@ from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.ui import figures
 from napari_liverseg.ui.button import allow, quiet_button
 from napari_liverseg.ui.line import Line
+from napari_liverseg.ui.probability_layer import ProbabilityLayer
 from napari_liverseg.ui.section import Section
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MIDDLE = 50
 OWN = "model's own"
+SHOW, HIDE = "Show tumour probability", "Hide tumour probability"
 NOT_YET = "Press Segment first: there is nothing to move yet"
 
 
@@ -41,7 +43,11 @@ class ThresholdSection(Section):
         self.add(grid)
         self.own = quiet_button("Model's own decision", "", self.reset)
         self.held = Line()
+        self.map = ProbabilityLayer(session)
+        self.map_button = quiet_button(SHOW, "", self.map.toggle)
+        self.map.changed.connect(self._show_map_button)
         self.add(self.own)
+        self.add(self.map_button)
         self.add(self.held)
         # Slider moves that arrive while a mask is written become one.
         self._soon = QTimer(self, singleShot=True, interval=0)
@@ -59,9 +65,10 @@ class ThresholdSection(Section):
         self._soon.start()
 
     def close_down(self) -> None:
-        """Stop the timers."""
+        """Stop the timers and take the map away: no button would hide it."""
         self._soon.stop()
         self._later.stop()
+        self.map.hide()
 
     def _make_slider(self, name: str, title: str) -> QSlider:
         slider = QSlider(Qt.Orientation.Horizontal)
@@ -89,8 +96,14 @@ class ThresholdSection(Section):
         for slider in self.sliders.values():
             allow(slider, reason, tip)
         allow(self.own, reason, "Undo both sliders; your corrections stay")
+        allow(self.map_button, reason, "How sure the model is, as a glow over the CT")
+        self._show_map_button()
         self._show_values()
         self._later.start()
+
+    def _show_map_button(self) -> None:
+        self.map_button.setText(HIDE if self.map.is_shown else SHOW)
+        self.map_button.setAccessibleName(self.map_button.text())
 
     def _show_values(self) -> None:
         for name, value in self._chosen.items():

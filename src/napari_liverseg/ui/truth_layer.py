@@ -12,7 +12,14 @@ from napari_liverseg.core.errors import CaseError, GeometryMismatchError
 from napari_liverseg.core.geometry import SAME_GRID_MM, Geometry
 from napari_liverseg.core.segmentation import LIVER, TUMOUR, Segmentation
 from napari_liverseg.ui import colours
-from napari_liverseg.ui.ct_layer import GRID, belonging, find_layer, placement, role
+from napari_liverseg.ui.ct_layer import (
+    GRID,
+    add_beside,
+    belonging,
+    find_layer,
+    placement,
+    role,
+)
 from napari_liverseg.ui.masks import ROLES, label_colours
 
 if TYPE_CHECKING:
@@ -47,10 +54,7 @@ def show_truth(viewer: Viewer, volume: CTVolume, truth: Segmentation) -> Layer:
         metadata=belonging(volume, "truth"),
         **placement(volume),
     )
-    active = viewer.layers.selection.active
-    viewer.add_layer(layer)
-    if active is not None:
-        viewer.layers.selection.active = active
+    add_beside(viewer, layer)
     return layer
 
 
