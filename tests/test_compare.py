@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+import SimpleITK as sitk
 
 from cli_cases import refused
 from napari_liverseg.cli.app import main
@@ -17,8 +18,13 @@ from napari_liverseg.io.open import open_ct
 from napari_liverseg.measure.case import measure_case
 from napari_liverseg.models.store import find_model
 from napari_liverseg.training import comparison
+from napari_liverseg.training.comparison import Compared, OnCase
+from napari_liverseg.training.comparison_report import _parts
+from tiny_bundle import RANGE, UNET, transforms, unet_bundle
 from tiny_model import write_random_model, write_threshold_model
 from training_case import make_set, run_tiny, write_datalist
+
+COARSE = {"spacing_mm": (18.0, 18.0, 18.0), "patch": (16, 16, 16)}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,7 @@ def test_one_table_of_models_and_trainings(data, tmp_path, capsys):
     trained, plain = json.loads(capsys.readouterr().out)["models"]
     assert plain["name"] == "bands"
     assert [case["is_seen"] for case in trained["cases"]] == [True] * 4
-    assert not any(case["is_seen"] for case in plain["cases"])
+    assert [case["is_seen"] for case in plain["cases"]] == [None] * 4
     network = find_model(str(bands)).load_networks()[0]
     assert plain["parameters"] == sum(p.numel() for p in network.parameters())
     _check_figures(plain["cases"], data)
@@ -49,11 +55,15 @@ def test_one_table_of_models_and_trainings(data, tmp_path, capsys):
     assert 'src="http' not in page
     with (tmp_path / "out" / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["trained_on_it"] for row in rows] == ["1"] * 4 + ["0"] * 4
+    assert [row["trained_on_it"] for row in rows] == ["1"] * 4 + [""] * 4
     assert main(given) == 0
     said = capsys.readouterr().out
     assert "lesion recall" in said
-    assert "4 of 4" in said
+    assert said.split("trained on")[1].split()[:4] == ["4", "of", "4", "unknown"]
+    # The model of a training is known by the folder around it.
+    out = tmp_path / "inner"
+    assert main([*words(tmp_path / "run" / "model", "--data", data), "-o", out]) == 0
+    assert "4 of 4" in capsys.readouterr().out
 
 
 def _check_figures(cases, data):
@@ -71,6 +81,61 @@ def _check_figures(cases, data):
     accuracy = wanted.tumour.agreement.accuracy
     assert cases[0]["tumour_accuracy"] == pytest.approx(accuracy)
     assert cases[0]["lesion_recall"] == pytest.approx(wanted.lesions.recall_any)
+
+
+def _liver_alone(data, folder):
+    """Write a list of two of the cases, whose tumours are labelled as liver."""
+    items = []
+    for case in find_labelled(data).cases[:2]:
+        label = sitk.ReadImage(str(case.label))
+        path = folder / f"{case.name}.nii.gz"
+        sitk.WriteImage(sitk.Minimum(label, 1), str(path))
+        items.append({"image": str(case.image), "label": path.name})
+    labels = {"background": 0, "liver": 1}
+    return write_datalist(folder / "list.json", items, labels=labels)
+
+
+def _compared(capsys, *given):
+    assert main([*words(*given), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["models"]
+
+
+def test_tumours_that_nobody_labelled_are_not_called_invented(data, tmp_path, capsys):
+    write_threshold_model(tmp_path / "models" / "bands", **COARSE)
+    listed, out = _liver_alone(data, tmp_path), tmp_path / "out"
+    (model,) = _compared(capsys, "bands", "--data", listed, "-o", out)
+    for case in model["cases"]:
+        assert case["liver_dice"] > 0.1
+        assert case["false_tumour_ml"] is None
+        assert case["tumour_accuracy"] is None
+    assert "liver Dice" in (out / "comparison.html").read_text()
+
+
+def test_a_model_that_knows_no_tumours_has_no_figures_of_them(data, tmp_path, capsys):
+    write_threshold_model(tmp_path / "models" / "bands", **COARSE)
+    network = {**UNET, "out_channels": 2}
+    given = {"network": network, "channels": ["background", "liver"]}
+    given["steps"] = transforms(RANGE, pixdim=(18, 18, 18))
+    livers = unet_bundle(tmp_path / "livers", **given)
+    given = ("bands", livers, "--data", data, "-o", tmp_path / "out")
+    both, liver = _compared(capsys, *given)
+    assert all(case["tumour_dice"] is not None for case in both["cases"])
+    for case in liver["cases"]:
+        assert case["liver_dice"] is not None
+        for name in ("tumour_dice", "tumour_iou", "lesion_recall", "tumour_accuracy"):
+            assert case[name] is None
+
+
+def test_models_of_one_name_are_told_apart(data, tmp_path, capsys):
+    for folder in ("first", "second"):
+        write_random_model(tmp_path / folder / "one", name="same", **COARSE)
+    write_random_model(tmp_path / "models" / "other", **COARSE)
+    runs = (tmp_path / "first" / "one", "other", tmp_path / "second" / "one")
+    models = _compared(capsys, *runs, "--data", data, "-o", tmp_path / "out")
+    wanted = ["same (run 1)", "other", "same (run 3)"]
+    assert [model["name"] for model in models] == wanted
+    with (tmp_path / "out" / "comparison.csv").open() as file:
+        assert [row["model"] for row in csv.DictReader(file)][::4] == wanted
 
 
 def test_files_named_after_patients_are_not_told(data, tmp_path, capsys):
@@ -174,3 +239,13 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(data, tmp_path, capsys
         assert main(words(*given, "--data", data, "-o", out)) == 1
         assert said in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_one_case_has_no_spread_of_differences():
+    def reached(name, dice):
+        case = OnCase("a", dice, 0.5, 0.9, None, None, None, None, None, 1.0, None)
+        return Compared(name, name, 1, 1, "cpu", (case,))
+
+    page = "".join(_parts([reached("one", 0.5), reached("two", 0.75)]))
+    assert "<td>+0.250</td><td>–</td><td>1</td><td>0</td>" in page  # noqa: RUF001
+    assert "unknown" in page

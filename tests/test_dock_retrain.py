@@ -22,7 +22,7 @@ from tiny_model import (
     write_random_model,
     write_threshold_model,
 )
-from training_case import SHAPE, SPACING, make_set
+from training_case import SHAPE, SPACING, make_set, write_recipe
 
 pytest.importorskip("lightning")
 pytestmark = pytest.mark.gui
@@ -141,6 +141,19 @@ def test_cancel_ends_the_process_and_makes_no_model(make_dock, qtbot, tmp_path):
     assert dock.retrain.train.isEnabled()
 
 
+def test_it_is_told_what_a_training_does_between_epochs(tmp_path):
+    write_random_model(user_folder() / "unet", spacing_mm=(18.0, 18.0, 18.0))
+    its_own = {"spacing_mm": None, "patch": None, "network": None, "start": "unet"}
+    recipe = write_recipe(tmp_path / "r.yaml", epochs=1, steps_per_epoch=1, **its_own)
+    wish = Retraining(make_set(tmp_path / "set"), "unet", 5, str(recipe))
+    told = []
+    own_process.retrain(
+        wish, tmp_path / "out", lambda *given: told.append(given[2]), lambda: False
+    )
+    for text in ("Checking case 1", "Epoch 1 of 1", "Measuring held-out case 1"):
+        assert any(said.startswith(text) for said in told), told
+
+
 LOSES_TWO = """
 import signal, time
 lost = []
@@ -217,14 +230,15 @@ def test_what_is_begun_from_is_the_model_of_step_2_or_is_told(make_dock, tmp_pat
 
 
 def test_a_result_is_told_with_its_weight():
-    def rows(liver, tumour):
-        return [{"organ_dice": liver, "lesion_dice": tumour}]
+    def rows(liver, tumour, invented_ml):
+        row = {"organ_dice": liver, "lesion_dice": tumour}
+        return [{**row, "false_lesion_ml": invented_ml}]
 
-    said = say_result(
-        {"name": "n", "held_out": rows(0.95, None), "start_held_out": rows(0.93, 0.5)}
-    )
+    new, old = rows(0.95, None, 3.25), rows(0.93, None, 0.0)
+    said = say_result({"name": "n", "held_out": new, "start_held_out": old})
     assert "liver Dice 0.930, then 0.950" in said
-    assert "tumour" not in said
+    assert "tumour Dice" not in said
+    assert "ml of tumour invented in cases without any 0.0, then 3.2" in said
     assert "prove little" in said
 
 

@@ -59,6 +59,10 @@ def test_the_interval_holds_the_area_and_widens_when_patients_are_few():
     assert auc_interval(scores, truth, ["one", *["two"] * 79]) is not None
 
 
+def test_one_patient_says_nothing_of_others():
+    assert auc_interval(SCORES, TRUTH, ["one"] * 4) is None
+
+
 def test_rates_without_a_group_are_unknown():
     rates = rates_at(0.5, SCORES, np.zeros(4, bool))
     assert rates.sensitivity is None

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -319,6 +320,15 @@ def test_imagenet_weights_of_a_file_are_taken_for_grey(tmp_path):
         resnet_weights(tmp_path / "broken.safetensors", backbone)
 
 
+@pytest.mark.parametrize(("of", "wanted"), [(34, 18), (18, 10)])
+def test_weights_of_a_deeper_network_are_refused(tmp_path, of, wanted):
+    # The deeper one has every tensor of the other, under its name and in its shape.
+    file = tmp_path / f"resnet{of}.safetensors"
+    save_file(build_backbone(ResNetSpec(depth=of, width=0.125)).net.state_dict(), file)
+    with pytest.raises(ModelError, match="it also holds 'layer"):
+        resnet_weights(file, build_backbone(ResNetSpec(depth=wanted, width=0.125)))
+
+
 def test_names_of_torchvision_are_those_of_the_whole_size():
     with torch.device("meta"):
         names = build_backbone(ResNetSpec(depth=50)).net.state_dict()
@@ -427,6 +437,8 @@ def test_the_bundled_recipe_trains_from_the_starter(tmp_path):
     fields = recipe.model_dump()
     result = train_tiny(data, tmp_path / "out", **fields)
     assert "encoder of starter" in find_classifier(result.model).training_data
+    found = predict_image(result.name, next(data.rglob("*.png")), "cpu")
+    assert sum(found.probabilities.values()) == pytest.approx(1)
 
 
 def test_the_spec_of_a_segmentation_model_stays_as_it_was():
@@ -482,6 +494,50 @@ def test_slices_of_a_dicom_patient_lie_together(tmp_path):
     path = write_dicom_set(tmp_path / "set", ("p1", "p1", "p2"))
     cut_slices(path, tmp_path / "slices", (-160, 240), lambda *_: None)
     assert len(list((tmp_path / "slices" / "tumour").iterdir())) == 2
+
+
+def test_cts_whose_patients_nobody_names_are_told(tmp_path):
+    data = make_set(tmp_path / "set")
+    items = []
+    for number, case in enumerate(find_labelled(data).cases):
+        image = tmp_path / f"ct{number}.nii.gz"  # the ID named the patient
+        image.write_bytes(case.image.read_bytes())
+        items.append({"image": image.name, "label": str(case.label)})
+    labels = {"background": 0, "liver": 1, "tumour": 2}
+    path = write_datalist(tmp_path / "list.json", items, labels=labels)
+    found = cut_slices(path, tmp_path / "slices", (-160, 240), lambda *_: None)
+    assert "Of 4 CTs no patient is named" in found.note
+    named = cut_slices(data, tmp_path / "slices", (-160, 240), lambda *_: None)
+    assert "of 3 patients, by the patients that the data set names" in named.note
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"), [((1,), "20 mm² of tumour"), ((2,), "no tumour")]
+)
+def test_cts_with_slices_of_one_class_are_refused_for_that(tmp_path, kept, said):
+    data = make_set(tmp_path / "set")
+    for case in find_labelled(data).cases:
+        label = sitk.ReadImage(str(case.label))
+        values = sitk.GetArrayFromImage(label)
+        less = sitk.GetImageFromArray(np.where(np.isin(values, kept), values, 0))
+        less.CopyInformation(label)
+        sitk.WriteImage(less, str(case.label))
+    with pytest.raises(CaseError, match=f"shows the organ and {said}"):
+        cut_slices(data, tmp_path / "slices", (-160, 240), lambda *_: None)
+
+
+def test_another_organ_is_learnt_by_its_label_names(tmp_path):
+    data = make_set(tmp_path / "set")
+    listed = json.loads((data / "dataset.json").read_text())
+    listed["labels"] = {"background": 0, "pancreas": 1, "cancer": 2}
+    (data / "dataset.json").write_text(json.dumps(listed))
+    with pytest.raises(CaseError, match=r"Name them in the recipe: labels:"):
+        train_tiny(data, tmp_path / "out", epochs=1)
+    named = {"organ": ["pancreas"], "lesion": ["cancer"]}
+    result = train_tiny(
+        data, tmp_path / "named", epochs=1, test_share=0.4, labels=named
+    )
+    assert find_classifier(result.name).classes == ("none", "tumour")
 
 
 def test_a_patient_of_a_list_cannot_lead_out_of_the_folder(tmp_path):

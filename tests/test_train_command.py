@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 import yaml
 
 from napari_liverseg.cli import main
+from napari_liverseg.core.errors import ExportError
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.labelled_set import find_labelled
@@ -18,10 +20,19 @@ from napari_liverseg.io.open import open_ct
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
 from napari_liverseg.models.store import find_model, list_models
+from napari_liverseg.training.compute import Place
 from napari_liverseg.training.curves import read_curves
+from napari_liverseg.training.order import Order, open_run
 from napari_liverseg.training.recipe import read_recipe
 from tiny_model import write_random_model
-from training_case import Told, make_set, run_tiny, write_datalist, write_recipe
+from training_case import (
+    Told,
+    make_set,
+    run_tiny,
+    tiny_recipe,
+    write_datalist,
+    write_recipe,
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +118,18 @@ def test_folds_can_be_trained_one_by_one(data, tmp_path, capsys):
     assert read_spec(out / "model").networks == 2
 
 
+def test_all_processes_of_a_training_refuse_its_folder(data, tmp_path):
+    out = tmp_path / "out"
+    run_tiny(data, out, Told(stop_after=1))
+    order = Order(data, out, Place("cpu"))
+    for follows in (False, True):
+        with pytest.raises(ExportError, match="holds a training already"):
+            open_run(order, tiny_recipe(), follows=follows)
+    fresh = replace(order, out=tmp_path / "fresh")
+    open_run(fresh, tiny_recipe(), follows=True)
+    assert not fresh.out.exists()
+
+
 def test_hidden_files_do_not_make_a_folder_foreign(data, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -127,10 +150,13 @@ def test_retraining_begins_from_a_model_and_leaves_it(data, tmp_path, capsys):
     model = read_spec(tmp_path / "out" / "model")
     assert "begun from first 1.2" in model.training_data
     # What it began from may have learnt from them in an earlier round.
-    said = "none of them trained it, but perhaps first, from which it began"
+    said = "which did not train it, but perhaps first, from which it began"
     assert said in model.figures[0].source
+    # Of one case there is no spread.
+    assert model.figures[0].source.startswith("one held-out case, ")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "from which it began, has learnt from these cases" in page
+    assert "±" not in page.partition("Held-out cases")[2].partition("</table>")[0]
     assert read_spec(first).sha256 == before
     start, now = load_network(read_spec(first)), load_network(model)
     apart = [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dicom_factory import Style, write_series
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.inference.prepare import prepare
 from napari_liverseg.inference.preprocessing import normalise
@@ -216,6 +217,19 @@ def test_corrected_labels_are_other_data(data, tmp_path):
     assert same.label_key == before.label_key
 
 
+def test_a_ct_in_dicom_that_changed_is_prepared_anew(tmp_path):
+    case = find_labelled(write_dicom_set(tmp_path / "set", ("p1",))).cases[0]
+    reading = Reading({1: 1, 2: 2}, (0, 1, 2), (18.0, 18.0, 18.0))
+    before = prepare_case(case, reading, tmp_path / "cache")
+    volume = open_ct(case.image)
+    style = Style(series_uid="1.2.3.0", patient_id="p1")
+    write_series(case.image, volume.hu + 50, volume.geometry, style)
+    after = prepare_case(case, reading, tmp_path / "cache")
+    assert np.median(after.hu - before.hu) == 50
+    assert after.series_key == before.series_key
+    assert after.ct_key != before.ct_key
+
+
 def test_unknown_patients_are_said_plainly():
     assert "No case names its patient" in draw_folds(cases(*[None] * 4), 2, 1).note
     note = draw_folds(cases("a", None, "b"), 2, 1).note
@@ -236,9 +250,21 @@ def test_folds_are_kept_and_reused(tmp_path):
         keep_folds(path, many[1:], 3, seed=1)
 
 
+@pytest.mark.parametrize("held_out", [["case9"], [], [f"case{n}" for n in range(6)]])
+def test_folds_that_were_broken_by_hand_are_refused(tmp_path, held_out):
+    many, path = cases(*"abcdef"), tmp_path / "folds.json"
+    keep_folds(path, many, 2, seed=1)
+    content = json.loads(path.read_text())
+    content["held_out"][0] = held_out
+    path.write_text(json.dumps(content))
+    with pytest.raises(CaseError, match=r"folds\.json' cannot be read"):
+        keep_folds(path, many, 2, seed=1)
+
+
 def test_too_few_patients_are_refused():
-    with pytest.raises(CaseError, match="1 patient cannot make 2 parts"):
+    with pytest.raises(CaseError, match="1 patient cannot make 2 parts") as refusal:
         draw_folds(cases("a", "a"), 1, 1)
+    assert refusal.value.next_step == "Add cases of other patients."
     with pytest.raises(CaseError, match="3 patients cannot make 5"):
         draw_folds(cases("a", "b", "c"), 5, 1)
 

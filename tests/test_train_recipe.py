@@ -47,6 +47,7 @@ def test_a_recipe_survives_its_file(tmp_path):
     ("changes", "said"),
     [
         ({"kind": "nonsense"}, "its kind is 'nonsense'"),
+        ({"kind": ["segmentation-3d"]}, "its kind is"),
         ({"epochs": 0}, "epochs"),
         ({"augmentation": {"noise": {"probability": 2}}}, "augmentation.noise"),
         ({"augmentation": {"blur": {"sigma": [2, 1]}}}, "sigma must rise"),

@@ -1,25 +1,36 @@
 """A training survives Ctrl-C, a full disk and broken numbers, and goes on unchanged."""
 
 import csv
+import errno
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from monai.networks.nets import UNet
 
 from napari_liverseg.cli import main
-from napari_liverseg.core.errors import DeviceError, ExportError, ModelError
+from napari_liverseg.core.errors import (
+    CaseError,
+    DeviceError,
+    ExportError,
+    ModelError,
+)
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
 from napari_liverseg.training import segmentation
-from napari_liverseg.training.compute import Place
-from napari_liverseg.training.whole_file import write_text
+from napari_liverseg.training.compute import Place, enough_memory
+from napari_liverseg.training.whole_file import write_text, write_whole
+from tiny_model import write_random_model
 from training_case import Told, make_set, run_tiny, write_recipe
 
 
@@ -218,3 +229,59 @@ def test_other_errors_are_not_taken_for_lack_of_memory(data, tmp_path, monkeypat
     monkeypatch.setattr(UNet, "forward", broken)
     with pytest.raises(RuntimeError):
         run_tiny(data, tmp_path / "out")
+
+
+def test_a_training_goes_on_with_the_data_that_it_began_with(data, tmp_path):
+    own = shutil.copytree(data, tmp_path / "own")
+    run_tiny(own, tmp_path / "out", Told(stop_after=2))
+    label = own / "labelsTr" / "liver_P001_02.nii.gz"
+    before, image = label.read_bytes(), nib.load(label)
+    values = np.asarray(image.dataobj).copy()
+    values[values == 2] = 1
+    nib.save(nib.Nifti1Image(values, image.affine), label)
+    again = {"order": {"resume": True}}
+    with pytest.raises(CaseError, match="when this training began") as refusal:
+        run_tiny(own, tmp_path / "out", **again)
+    assert "'liver_P001_02'." in str(refusal.value)
+    label.write_bytes(before)  # with another date, which does not matter
+    assert run_tiny(own, tmp_path / "out", **again).model is not None
+
+
+def test_a_training_goes_on_with_the_start_that_it_began_from(data, tmp_path):
+    first, own = tmp_path / "models" / "one", {"spacing_mm": (18, 18, 18)}
+    write_random_model(first, **own)
+    fields = {"spacing_mm": None, "patch": None, "network": None, "start": "one"}
+    run_tiny(data, tmp_path / "out", Told(stop_after=2), **fields)
+    shutil.rmtree(first)
+    write_random_model(first, seed=1, **own)
+    with pytest.raises(ModelError, match="began from is another one now"):
+        run_tiny(data, tmp_path / "out", order={"resume": True}, **fields)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, "make room"), (errno.EROFS, "you may write")]
+)
+def test_what_cannot_be_written_is_told_with_what_helps(tmp_path, number, said):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(ExportError, match="could not be written") as refusal:
+        write_whole(tmp_path / "page.html", fail)
+    assert said in refusal.value.next_step
+
+
+def test_a_disk_that_is_full_for_tensorboard_alone_is_a_sentence(
+    data, tmp_path, monkeypatch
+):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(TensorBoardLogger, "log_metrics", full)
+    with pytest.raises(ExportError, match="'tensorboard' could not be written"):
+        run_tiny(data, tmp_path / "out")
+
+
+def test_a_process_that_others_wait_for_in_vain_is_a_sentence():
+    said = "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed"
+    with pytest.raises(DeviceError, match="Another process"), enough_memory("cpu"):
+        raise RuntimeError(said)

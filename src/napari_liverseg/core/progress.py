@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from napari_liverseg.core.errors import CancelledError
 
+IN_LINES = "NAPARI_LIVERSEG_PROGRESS_LINES"
+"""Set to 1 for a command by a program that reads its progress from a pipe."""
+
 OnProgress = Callable[[int, int, str], None]
 """Called with ``(done, total, text)``; `text` says what is being done."""
 

@@ -66,7 +66,7 @@ def load_series(
             if has_stand_in(info.uid)
             else series_key(info.uid, made)
         ),
-        patient_key=_patient_key(headers[0].path),
+        patient_key=patient_of(headers[0].path),
         description=info.description,
         modality=info.modality,
         problems=problems,
@@ -74,7 +74,8 @@ def load_series(
     )
 
 
-def _patient_key(path: Path) -> str | None:
+def patient_of(path: Path) -> str | None:
+    """Return the key of a DICOM file's patient, see `keys.patient_key`."""
     with quiet():
         dataset = pydicom.dcmread(
             path, force=True, stop_before_pixels=True, specific_tags=["PatientID"]

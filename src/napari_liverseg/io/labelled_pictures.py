@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CaseError
-from napari_liverseg.io.slice_picture import is_picture
+from napari_liverseg.io.dicom import patient_of
+from napari_liverseg.io.headers import BROKEN_FILE
+from napari_liverseg.io.labelled_set import PATIENT_KEYS
+from napari_liverseg.io.slice_picture import is_dicom, is_picture
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-PATH, LABEL, PATIENT = "path", "label", "patient"
+PATH, LABEL = "path", "label"
 
 MOST_CLASSES = 50
 """More labels than this are numbers or names, and no classes."""
 
 _LAYOUTS = (
-    "Give a folder with one subfolder a class, or a CSV with the columns path,label "
-    "and, where patients are known, patient."
+    "Give a folder with one subfolder a class, or a CSV, by commas, with the columns "
+    "path,label and, where patients are known, patient."
 )
 
 
@@ -35,11 +38,14 @@ class LabelledPicture:
         Its class.
     patient : str
         What groups the pictures of one patient; its own path where nothing says it.
+    is_named : bool
+        Whether something says it: the data set, else the header of a DICOM slice.
     """
 
     path: Path
     label: str
     patient: str
+    is_named: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,24 +68,25 @@ class LabelledPictures:
 
 
 def find_pictures(path: Path) -> LabelledPictures:
-    """Return the pictures that a folder or a CSV names, without opening them.
+    """Return the pictures that a folder or a CSV names, without reading their pixels.
 
     Parameters
     ----------
     path : Path
         ``FOLDER/class/picture`` or ``FOLDER/class/patient/picture``; or a CSV with
-        the columns ``path``, ``label`` and perhaps ``patient``, paths from its
-        folder.
+        the columns ``path``, ``label`` and perhaps ``patient`` (or ``subject``),
+        paths from its folder.
 
     Raises
     ------
     CaseError
-        When it is neither, names a file that is not there, or fewer than 2 classes.
+        When it is neither, names a file that is not there, a class without
+        pictures, or fewer than 2 classes.
     """
     if path.is_dir():
-        pictures, named = _from_folder(path)
+        pictures = _from_folder(path)
     elif path.suffix.lower() == ".csv" and path.is_file():
-        pictures, named = _from_csv(path)
+        pictures = _from_csv(path)
     else:
         found = f"'{path.name}' is no folder of pictures and no CSV."
         raise CaseError(found, _LAYOUTS)
@@ -88,27 +95,66 @@ def find_pictures(path: Path) -> LabelledPictures:
         found = f"'{path.name}' has pictures of {len(classes)} classes."
         raise CaseError(found, f"Two to {MOST_CLASSES} are due. {_LAYOUTS}")
     ordered = tuple(sorted(pictures, key=lambda picture: str(picture.path)))
-    return LabelledPictures(ordered, classes, _note(ordered, named))
+    alone = sum(not picture.is_named for picture in ordered)
+    note = tell_patients(ordered, alone, "pictures")
+    return LabelledPictures(ordered, classes, note)
 
 
-def _from_folder(folder: Path) -> tuple[list[LabelledPicture], int]:
-    pictures, named = [], 0
+def tell_patients(pictures: Sequence[LabelledPicture], alone: int, what: str) -> str:
+    """Return how many patients there are and how they were told apart, for reports.
+
+    Parameters
+    ----------
+    pictures : sequence of LabelledPicture
+    alone : int
+        Of how many `what`, such as pictures, nothing names the patient.
+    what : str
+    """
+    patients = len({picture.patient for picture in pictures})
+    said = f"{len(pictures)} pictures of {patients} patients"
+    if not alone:
+        return f"{said}, by the patients that the data set names."
+    return (
+        f"{said}. Of {alone} {what} no patient is named: each counts as a patient of "
+        "its own, so figures are too good where that is not so."
+    )
+
+
+def _from_folder(folder: Path) -> list[LabelledPicture]:
+    pictures = []
     for part in sorted(p for p in folder.iterdir() if p.is_dir()):
         if part.name.startswith("."):
             continue
-        for file in sorted(part.rglob("*")):
-            if not is_picture(file):
-                continue
+        files = [file for file in sorted(part.rglob("*")) if is_picture(file)]
+        if not files:
+            found = f"The class folder '{part.name}' holds no picture."
+            raise CaseError(found, "Fill it, or remove it where it is no class.")
+        for file in files:
             inside = file.parent != part
             patient = file.relative_to(part).parts[0] if inside else ""
-            named += inside
-            pictures.append(LabelledPicture(file, part.name, patient or f"file {file}"))
-    return pictures, named
+            pictures.append(_picture(file, part.name, patient))
+    return pictures
 
 
-def _from_csv(path: Path) -> tuple[list[LabelledPicture], int]:
+def _picture(file: Path, label: str, patient: str) -> LabelledPicture:
+    """Return a picture of the patient that the data set names, else of its header's."""
+    known = patient or _patient_in_header(file)
+    return LabelledPicture(file, label, known or f"file {file}", bool(known))
+
+
+def _patient_in_header(file: Path) -> str:
+    """Return a DICOM slice's patient, empty for other files and where nobody is."""
+    if not is_dicom(file):
+        return ""
+    try:
+        return patient_of(file) or ""
+    except BROKEN_FILE:
+        return ""  # it is refused with all others once pictures are read
+
+
+def _from_csv(path: Path) -> list[LabelledPicture]:
     rows = _rows(path)
-    pictures, named, missing = [], 0, []
+    pictures, missing = [], []
     for number, row in enumerate(rows, start=2):
         name, label = (row.get(PATH) or "").strip(), (row.get(LABEL) or "").strip()
         if not name or not label:
@@ -117,9 +163,8 @@ def _from_csv(path: Path) -> tuple[list[LabelledPicture], int]:
         file = path.parent / name
         if not file.is_file():
             missing.append(f"line {number}")
-        patient = (row.get(PATIENT) or "").strip()
-        named += bool(patient)
-        pictures.append(LabelledPicture(file, label, patient or f"file {file}"))
+        named = ((row.get(key) or "").strip() for key in PATIENT_KEYS)
+        pictures.append(_picture(file, label, next(filter(None, named), "")))
     if missing:
         shown = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
         found = f"{len(missing)} files that '{path.name}' names are not there: {shown}."
@@ -127,7 +172,7 @@ def _from_csv(path: Path) -> tuple[list[LabelledPicture], int]:
     if len({picture.path.resolve() for picture in pictures}) < len(pictures):
         found = f"'{path.name}' names some picture twice."
         raise CaseError(found, "Leave one line for each picture.")
-    return pictures, named
+    return pictures
 
 
 def _rows(path: Path) -> list[Mapping[str, str | None]]:
@@ -141,14 +186,3 @@ def _rows(path: Path) -> list[Mapping[str, str | None]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         found = f"'{path.name}' cannot be read as CSV in UTF-8."
         raise CaseError(found, "Save it as CSV in UTF-8 again.") from error
-
-
-def _note(pictures: tuple[LabelledPicture, ...], named: int) -> str:
-    patients = len({picture.patient for picture in pictures})
-    said = f"{len(pictures)} pictures of {patients} patients"
-    if named == len(pictures):
-        return f"{said}, by the patients that the data set names."
-    return (
-        f"{said}. {len(pictures) - named} pictures name no patient: each counts as a "
-        "patient of its own, so figures are too good where that is not so."
-    )

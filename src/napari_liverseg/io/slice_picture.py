@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from napari_liverseg.core.errors import CaseError
+from napari_liverseg.io.checks import find_problems, plane_of
 from napari_liverseg.io.headers import claims_dicom, looks_like_dicom, read_headers
 from napari_liverseg.io.pixels import load_hu
 from napari_liverseg.io.quiet import quiet
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_liverseg.io.headers import SliceHeader
+
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """How bright red, green and blue look, by ITU-R BT.601."""
+
+NEARLY_BLACK = 8192
+"""Pictures of 16 bits that stay below it hold 12 or 13 bits, which nobody scaled."""
 
 MOST_PIXELS = 64_000_000
 """More than any slice has; refused before it fills the memory."""
@@ -30,8 +36,12 @@ def is_picture(path: Path) -> bool:
     """Whether a file is one of those that `read_picture` is for."""
     if path.name.startswith(".") or not path.is_file():
         return False
-    is_known = path.suffix.lower() in PICTURE_ENDINGS or claims_dicom(path)
-    return is_known or looks_like_dicom(path)
+    return path.suffix.lower() in PICTURE_ENDINGS or is_dicom(path)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file says that it is DICOM, by its name or its first bytes."""
+    return claims_dicom(path) or looks_like_dicom(path)
 
 
 def read_picture(path: Path, hu_window: tuple[float, float]) -> NDArray[np.float32]:
@@ -41,7 +51,8 @@ def read_picture(path: Path, hu_window: tuple[float, float]) -> NDArray[np.float
     ----------
     path : Path
         A PNG, JPEG, TIFF or BMP, whose darkest and brightest possible values are 0
-        and 1, or a CT slice in DICOM.
+        and 1, or a CT slice in DICOM. An axial one is turned as all CTs are here:
+        rows run to the patient's left, columns to the back.
     hu_window : tuple of float
         HU that become 0 and 1 in a CT slice; a picture is taken to show such a
         window already.
@@ -59,7 +70,7 @@ def read_picture(path: Path, hu_window: tuple[float, float]) -> NDArray[np.float
     if not path.is_file():
         found = f"There is no file '{path.name}'."
         raise CaseError(found, "Check the path; a picture or a DICOM slice is due.")
-    if claims_dicom(path) or looks_like_dicom(path):
+    if is_dicom(path):
         return _windowed(_slice_hu(path), hu_window)
     return _grey(path)
 
@@ -69,17 +80,43 @@ def _slice_hu(path: Path) -> NDArray[Any]:
     if len(headers) != 1 or headers[0].damage or headers[0].colour:
         found = f"'{path.name}' is no single grey slice: {_said(headers)}."
         raise CaseError(found, "Give one slice of a CT.")
-    if headers[0].slope is None or headers[0].modality not in ("", "CT"):
-        modality = headers[0].modality or "unknown"
-        found = f"'{path.name}' is no CT slice in HU: its modality is '{modality}'."
+    hu = np.asarray(load_hu(headers)[0])
+    reason = _why_no_slice(headers[0], hu)
+    if reason:
+        found = f"'{path.name}' is no CT slice in HU: {reason}."
         raise CaseError(found, "Give a slice of the CT itself, not a screenshot.")
-    return np.asarray(load_hu(headers)[0])
+    return _turned(hu, headers[0])
 
 
 def _said(headers: Any) -> str:
     if len(headers) != 1:
         return f"it holds {len(headers)} slices"
     return headers[0].damage or "it is in colour"
+
+
+def _why_no_slice(header: SliceHeader, hu: NDArray[Any]) -> str:
+    """Return why a grey DICOM file is no slice in HU, empty where it is one."""
+    if header.modality != "CT":
+        return f"its modality is '{header.modality or 'unknown'}'"
+    codes = {problem.code for problem in find_problems((header,))}
+    if "localizer" in codes:
+        return "it is a planning view of the scanner (localizer)"
+    if "not-hounsfield" in codes:
+        return "it names no rescale to HU, or one to something else"
+    if hu.min() >= 0:
+        return f"its values run from {hu.min():g} to {hu.max():g}, without fat and air"
+    return ""
+
+
+def _turned(hu: NDArray[Any], header: SliceHeader) -> NDArray[Any]:
+    """Return an axial slice along the patient's axes, any other as it is stored."""
+    if plane_of(header) != "axial":
+        return hu
+    along_row, down_columns = np.reshape(np.asarray(header.orientation), (2, 3))
+    if abs(along_row[0]) < abs(along_row[1]):
+        hu, along_row, down_columns = hu.T, down_columns, along_row
+    rows, columns = (1 if step > 0 else -1 for step in (down_columns[1], along_row[0]))
+    return np.ascontiguousarray(hu[::rows, ::columns])
 
 
 def _windowed(hu: NDArray[Any], window: tuple[float, float]) -> NDArray[np.float32]:
@@ -101,7 +138,8 @@ def _grey(path: Path) -> NDArray[np.float32]:
             values = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         found = f"'{path.name}' cannot be read as a picture."
-        raise CaseError(found, "Save it as a PNG again.") from error
+        step = "Save it again as a PNG in 8-bit grey, without transparency."
+        raise CaseError(found, step) from error
     return _as_fraction(values.reshape(size[1], size[0], -1), path)
 
 
@@ -110,6 +148,9 @@ def _as_fraction(values: NDArray[Any], path: Path) -> NDArray[np.float32]:
     if values.dtype.kind != "u":
         found = f"'{path.name}' holds {values.dtype}, and not grey values from 0 up."
         raise CaseError(found, "Save it as an 8-bit or 16-bit PNG.")
+    if values.dtype == np.uint16 and 0 < values.max() < NEARLY_BLACK:
+        found = f"'{path.name}' is nearly black: of 65535 it reaches {values.max()}."
+        raise CaseError(found, "Scale its values, so that white is 65535 or near.")
     fraction = values.astype(np.float32) / np.iinfo(values.dtype).max
     if fraction.shape[2] >= 3:
         return np.asarray(fraction[..., :3] @ np.array(LUMINANCE, np.float32))

@@ -116,9 +116,12 @@ def auc_interval(
     Returns
     -------
     tuple of float or None
-        None where fewer than half of the samples hold both groups.
+        None where there is one patient, which says nothing of others, or fewer
+        than half of the samples hold both groups.
     """
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    if names.size < 2:
+        return None
     own = [np.flatnonzero(owner == number) for number in range(names.size)]
     rng = np.random.default_rng(seed)
     areas = []

@@ -35,6 +35,9 @@ LAYERS = {
 GREY_MEAN, GREY_SD = 0.449, 0.226
 """Of ImageNet, as mean over its three colours."""
 
+LAYER = re.compile(r"layer\d+\.")
+"""How names of all layers begin but the first and the last ones."""
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -144,6 +147,7 @@ def resnet_weights(path: Path, backbone: ResNetBackbone) -> Tensors:
     """
     given = _tensors(path)
     expected: Mapping[str, torch.Tensor] = backbone.net.state_dict()
+    _refuse_deeper(path, given, expected)
     weights = {}
     for name, wanted in expected.items():
         if name not in given:
@@ -183,6 +187,15 @@ def _tensors(path: Path) -> Tensors:
         for name, value in tensors
         if isinstance(value, torch.Tensor)
     }
+
+
+def _refuse_deeper(
+    path: Path, given: Tensors, expected: Mapping[str, torch.Tensor]
+) -> None:
+    """Refuse a network of more layers: all that a shallower one has is in its file."""
+    for name in given:
+        if LAYER.match(name) and name not in expected:
+            raise _misfit(path, f"it also holds '{name}'")
 
 
 def _misfit(path: Path, reason: str) -> ModelError:

@@ -144,19 +144,18 @@ def figures(
     for what, values in wanted.items():
         known = [value for value in values if value is not None]
         if known:
-            mean, spread = mean_and_spread(known)
-            source = (
-                f"mean of {len(known)} held-out cases, sd {spread:.3g}, "
-                f"{measured_by(spec, folds)}"
-            )
-            made.append(Figure(what=what, value=round(mean, 4), source=source))
+            source = f"{_over(known)}, {measured_by(spec, folds)}"
+            mean = round(statistics.fmean(known), 4)
+            made.append(Figure(what=what, value=mean, source=source))
     return tuple(made)
 
 
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and standard deviation; one value alone has a spread of 0."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return statistics.fmean(values), spread
+def _over(values: Sequence[float]) -> str:
+    """Return of how many cases a mean is, and its spread; one alone has none."""
+    if len(values) == 1:
+        return "one held-out case"
+    spread = statistics.stdev(values)
+    return f"mean of {len(values)} held-out cases, sd {spread:.3g}"
 
 
 def structures(spec: ModelSpec) -> tuple[str, str]:
@@ -171,7 +170,7 @@ def measured_by(spec: ModelSpec, folds: Folds) -> str:
     count = len(folds.held_out)
     said = f"each by the one of {count} networks that it did not train"
     if count == 1:
-        said = "none of them trained it"
+        said = "which did not train it"
     start = begun_from(spec)
     if start:  # its own held-out cases were perhaps others
         said += f", but perhaps {start}, from which it began"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,8 +11,10 @@ from urllib.parse import quote
 import numpy as np
 import SimpleITK as sitk
 
+from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.progress import never_cancelled
 from napari_liverseg.core.segmentation import TUMOUR
+from napari_liverseg.io.labelled_pictures import find_pictures, tell_patients
 from napari_liverseg.io.labelled_set import DATASET, find_labelled
 from napari_liverseg.training.caseload import check_each
 from napari_liverseg.training.label_values import label_values
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.io.labelled_pictures import LabelledPictures
     from napari_liverseg.io.labelled_set import LabelledCase
 
 WITH, WITHOUT = "tumour", "none"
@@ -42,9 +45,12 @@ class Cut:
     Parameters
     ----------
     series_key : str
+    names_patient : bool
+        Whether the data set or the CT does.
     """
 
     series_key: str
+    names_patient: bool
 
 
 def has_label_maps(path: Path) -> bool:
@@ -58,7 +64,8 @@ def cut_slices(
     window: tuple[float, float],
     on_progress: OnProgress,
     is_cancelled: IsCancelled = never_cancelled,
-) -> Path:
+    names: Names | None = None,
+) -> LabelledPictures:
     """Write slices of labelled CTs that show liver as ``CLASS/PATIENT/CASE_z.png``.
 
     Parameters
@@ -70,16 +77,13 @@ def cut_slices(
     window : tuple of float
         HU that become black and white.
     on_progress, is_cancelled : callable
-
-    Returns
-    -------
-    Path
-        The folder.
+    names : Names or None
+        What organ and lesion are called there; None recognises liver and tumour.
 
     Raises
     ------
     CaseError
-        In one report, when cases are no good.
+        In one report, when cases are no good; or when no slice is of a class.
     ExportError
         When the disk is full.
     CancelledError
@@ -88,11 +92,22 @@ def cut_slices(
     shutil.rmtree(folder, ignore_errors=True)
     labelled = find_labelled(path)
     known = tuple(sorted({*labelled.labels.values(), 0}))
-    values = label_values(labelled.labels, Names())
+    values = label_values(labelled.labels, names or Names())
     reading = Reading(values, known, (1.0, 1.0, 1.0))  # slices keep their own grid
     cut = partial(_cut, reading=reading, folder=folder, window=window)
-    check_each(labelled, cut, on_progress, is_cancelled)
-    return folder
+    done = check_each(labelled, cut, on_progress, is_cancelled)
+    _refuse_one_class(folder)
+    found = find_pictures(folder)
+    alone = sum(not case.names_patient for case in done.values())
+    return replace(found, note=tell_patients(found.pictures, alone, "CTs"))
+
+
+def _refuse_one_class(folder: Path) -> None:
+    for name, which in ((WITH, f"{LEAST_MM2:g} mm² of"), (WITHOUT, "no")):
+        if not (folder / name).is_dir():
+            found = f"No slice of these cases shows the organ and {which} tumour."
+            step = "Add cases that have such slices: two classes are told apart."
+            raise CaseError(found, step)
 
 
 def _cut(
@@ -101,20 +116,20 @@ def _cut(
     volume, truth = open_labelled(case, reading)
     _, rows_mm, columns_mm = volume.geometry.spacing_mm
     low, high = window
-    owner = case.patient or volume.patient_key or case.name
+    owner = case.patient or volume.patient_key
     for z in np.flatnonzero(truth.labels.any(axis=(1, 2))):
         area = np.count_nonzero(truth.labels[z] == TUMOUR) * rows_mm * columns_mm
         if 0 < area < LEAST_MM2:
             continue
         # Quoted, and with a word before it: a list may call a patient '../x'.
-        patient = f"patient-{quote(owner, safe='')}"
+        patient = f"patient-{quote(owner or case.name, safe='')}"
         place = folder / (WITH if area else WITHOUT) / patient
         grey = (np.clip(volume.hu[z], low, high) - low) / (high - low) * 255
         write_whole(
             place / f"{case.name}_{z:04d}.png",
             partial(_write, grey.round().astype(np.uint8)),
         )
-    return Cut(volume.series_key)
+    return Cut(volume.series_key, names_patient=owner is not None)
 
 
 def _write(grey: NDArray[np.uint8], part: Path) -> None:

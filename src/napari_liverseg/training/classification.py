@@ -104,7 +104,7 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         if (order.out / RESULT_FILE).is_file():  # it is over already
             return _trained(order, ClassifierSpec.read(order.model))
         try:
-            data = find_pictures(_source(recipe, order, ears))
+            data = _source(recipe, order, ears)
             positive = positive_class(recipe, data.classes)
             spec, network = _begin(recipe, data.classes, positive, ears.on_progress)
             pictures = _pictures(recipe, order, data, ears)
@@ -120,16 +120,17 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
         return _finish(order, spec, fit, data)
 
 
-def _source(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Path:
-    """Return where the pictures are; slices of labelled CTs are cut first."""
+def _source(recipe: ClassifierRecipe, order: Order, ears: Ears) -> LabelledPictures:
+    """Return the pictures; slices of labelled CTs are cut first."""
     if not has_label_maps(order.data):
-        return order.data
+        return find_pictures(order.data)
     return cut_slices(
         order.data,
         order.cache / "slices",
         recipe.hu_window,
         ears.on_progress,
         lambda: ears.stop.is_asked,
+        recipe.labels,
     )
 
 

@@ -9,6 +9,7 @@ from napari_liverseg.training.hub_weights import refuse_unpublished
 from napari_liverseg.training.recipe import Recipe
 from napari_liverseg.training.segmentation_recipe import (
     EarlyStopping,
+    Names,
     Optimiser,
     Plateau,
 )
@@ -95,6 +96,8 @@ class ClassifierRecipe(Recipe):
     start : str or None
         A segmentation model whose encoder is taken instead of `backbone`.
     backbone : OwnEncoder or ResidualNetwork
+    labels : Names
+        Of CTs with label maps: what organ and lesion are called there.
     positive : str or None
         Of two classes the one that is looked for; None takes 'tumour', else the last.
     test_share, validation_share : float
@@ -118,6 +121,7 @@ class ClassifierRecipe(Recipe):
     backbone: Annotated[OwnEncoder | ResidualNetwork, Field(discriminator="type")] = (
         OwnEncoder(of="starter-3mm")
     )
+    labels: Names = Names()
     positive: str | None = None
     test_share: float = Field(default=0.2, gt=0, le=0.5)
     validation_share: float = Field(default=0.2, gt=0, le=0.5)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CaseError, LiversegError, ModelError
 from napari_liverseg.core.progress import stop_if
+from napari_liverseg.core.segmentation import TUMOUR
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.labelled_set import OWN_ID, find_labelled
 from napari_liverseg.measure.case import measure_case
 from napari_liverseg.models.classifier_spec import CLASSIFIER_FILE
 from napari_liverseg.models.store import find_model
-from napari_liverseg.training.folds import FOLDS_FILE, read_folds
+from napari_liverseg.training.folds import FOLDS_FILE
 from napari_liverseg.training.held_out import as_it_comes
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.prepared_case import Reading, open_labelled
+from napari_liverseg.training.seen import Seen
 from napari_liverseg.training.segmentation_recipe import Names
 from napari_liverseg.training.start import names_of, trained_part
 
@@ -48,14 +51,15 @@ class OnCase:
     liver_dice, liver_iou, liver_accuracy : float
     tumour_dice, tumour_iou, lesion_recall : float or None
         None where the case has no tumour; recall is the share of lesions touched.
-    tumour_accuracy : float
+    tumour_accuracy : float or None
         Accuracies are shares of all voxels; background dominates them.
     false_tumour_ml : float or None
-        Found in a case without tumour; None in others.
+        Found in a case without tumour; None in others. All measures of tumour are
+        None where the data set labels none, or the model knows none.
     seconds : float
         From the opened CT to its masks.
-    is_seen : bool
-        Whether the model was trained on it.
+    is_seen : bool or None
+        Whether the model was trained on it; None where nobody knows.
     """
 
     case: str
@@ -64,11 +68,11 @@ class OnCase:
     liver_accuracy: float
     tumour_dice: float | None
     tumour_iou: float | None
-    tumour_accuracy: float
+    tumour_accuracy: float | None
     lesion_recall: float | None
     false_tumour_ml: float | None
     seconds: float
-    is_seen: bool
+    is_seen: bool | None
 
     @property
     def numbers(self) -> dict[str, float | None]:
@@ -89,6 +93,10 @@ MEASURES = {
 }
 """Every measure of `OnCase`, and what a reader calls it."""
 
+NO_TUMOUR: dict[str, float | None] = {
+    name: None for name in MEASURES if "tumour" in name or "lesion" in name
+}
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -97,6 +105,7 @@ class Compared:
     Parameters
     ----------
     name, title : str
+        Of models of one name each has its place among the runs behind it.
     parameters : int
         Of all its networks together.
     networks : int
@@ -113,9 +122,10 @@ class Compared:
     cases: tuple[OnCase, ...]
 
     @property
-    def seen(self) -> int:
-        """How many of the cases the model was trained on."""
-        return sum(case.is_seen for case in self.cases)
+    def seen(self) -> int | None:
+        """How many of the cases the model was trained on; None where nobody knows."""
+        known = [case.is_seen for case in self.cases if case.is_seen is not None]
+        return sum(known) if known else None
 
     def mean(self, measure: str) -> float | None:
         """Return the mean of a measure over the cases that have it."""
@@ -158,14 +168,15 @@ def compare(
     reading = Reading(values, known, NO_MATTER_MM)
     _check(labelled.cases, reading, on_progress, is_cancelled)
     made = []
+    names = _told_apart([model.name for model in models])
     for number, (run, model) in enumerate(zip(runs, models, strict=True)):
         predictor = Predictor(model, device)
-        seen = _Seen.by(Path(run))
+        seen = Seen.by(Path(run))
         results = []
         for place, case in enumerate(labelled.cases):
             stop_if(is_cancelled)
             done = number * len(labelled.cases) + place
-            text = f"{model.name}, case {place + 1} of {len(labelled.cases)}"
+            text = f"{names[number]}, case {place + 1} of {len(labelled.cases)}"
             on_progress(done, len(models) * len(labelled.cases), text)
             shown = _public_name(case, place)
             results.append(_on_case(predictor, case, shown, reading, seen))
@@ -173,7 +184,7 @@ def compare(
         count = sum(p.numel() for net in networks for p in net.parameters())
         made.append(
             Compared(
-                name=model.name,
+                name=names[number],
                 title=model.title,
                 parameters=count,
                 networks=len(networks),
@@ -182,6 +193,15 @@ def compare(
             )
         )
     return tuple(made)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Return names of which no two are the same: trainings of one day may share one."""
+    count = Counter(names)
+    return [
+        f"{name} (run {place})" if count[name] > 1 else name
+        for place, name in enumerate(names, start=1)
+    ]
 
 
 def _check(
@@ -233,58 +253,43 @@ def _names(models: Iterable[Model]) -> Names:
     return next(iter(wanted), Names())
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What a training has seen: keys of its CTs, else the names of its cases."""
-
-    keys: frozenset[str]
-    names: frozenset[str]
-
-    @classmethod
-    def by(cls, run: Path) -> _Seen:
-        keys = {p.read_text("utf-8") for p in run.glob("cache/*/series.txt")}
-        file = run / FOLDS_FILE
-        names = read_folds(file).cases if file.is_file() else ()
-        return cls(frozenset(keys), frozenset(names))
-
-    def has(self, name: str, key: str) -> bool:
-        return key in self.keys if self.keys else name in self.names
-
-
 def _on_case(
     predictor: Predictor,
     case: LabelledCase,
     shown: str,
     reading: Reading,
-    seen: _Seen,
+    seen: Seen | None,
 ) -> OnCase:
     volume, truth = open_labelled(case, reading)
     started = time.perf_counter()
     found = decide(predictor.predict(volume, options=as_it_comes(predictor.model)))
     seconds = time.perf_counter() - started
-    is_seen = seen.has(case.name, volume.series_key)
-    return _measured(shown, measure_case(found, truth), seconds, is_seen=is_seen)
-
-
-def _measured(
-    shown: str, measures: CaseMeasures, seconds: float, *, is_seen: bool
-) -> OnCase:
-    liver, tumour = measures.liver.agreement, measures.tumour.agreement
-    has_tumour = measures.tumour.counts.truth > 0
-    invented = measures.tumour.counts.prediction * measures.voxel_ml
+    # Tumours that nobody labelled, or looked for, are neither invented nor missed.
+    knows_tumour = TUMOUR in reading.values.values() and predictor.model.output.tumour
+    measures = measure_case(found, truth)
+    liver = measures.liver.agreement
     return OnCase(
         case=shown,
         liver_dice=liver.dice,
         liver_iou=liver.jaccard,
         liver_accuracy=liver.accuracy,
-        tumour_dice=tumour.dice if has_tumour else None,
-        tumour_iou=tumour.jaccard if has_tumour else None,
-        tumour_accuracy=tumour.accuracy,
-        lesion_recall=measures.lesions.recall_any if has_tumour else None,
-        false_tumour_ml=None if has_tumour else invented,
+        **(_of_tumour(measures) if knows_tumour else NO_TUMOUR),
         seconds=seconds,
-        is_seen=is_seen,
+        is_seen=seen.has(case.name, volume.series_key) if seen else None,
     )
+
+
+def _of_tumour(measures: CaseMeasures) -> dict[str, float | None]:
+    tumour = measures.tumour.agreement
+    has_tumour = measures.tumour.counts.truth > 0
+    invented = measures.tumour.counts.prediction * measures.voxel_ml
+    return {
+        "tumour_dice": tumour.dice if has_tumour else None,
+        "tumour_iou": tumour.jaccard if has_tumour else None,
+        "tumour_accuracy": tumour.accuracy,
+        "lesion_recall": measures.lesions.recall_any if has_tumour else None,
+        "false_tumour_ml": None if has_tumour else invented,
+    }
 
 
 def _public_name(case: LabelledCase, place: int) -> str:

@@ -44,7 +44,8 @@ def write_comparison(folder: Path, models: Sequence[Compared]) -> None:
     for model in models:
         for case in model.cases:
             values = ("" if v is None else f"{v:.6g}" for v in case.numbers.values())
-            writer.writerow([model.name, case.case, *values, int(case.is_seen)])
+            seen = "" if case.is_seen is None else int(case.is_seen)
+            writer.writerow([model.name, case.case, *values, seen])
     write_text(folder / CASES_FILE, text.getvalue())
 
 
@@ -53,7 +54,8 @@ def summary_rows(models: Sequence[Compared]) -> list[list[str]]:
     rows = [["model", *MEASURES.values(), "parameters", "trained on"]]
     for model in models:
         means = [shown(model.mean(name), DIGITS.get(name, 3)) for name in MEASURES]
-        seen = f"{model.seen} of {len(model.cases)}"
+        known = model.seen is not None
+        seen = f"{model.seen} of {len(model.cases)}" if known else "unknown"
         rows.append([model.name, *means, f"{model.parameters:,}", seen])
     return rows
 
@@ -66,8 +68,9 @@ def _parts(models: Sequence[Compared]) -> Iterator[str]:
         f"<p>Means over the same {count} cases, on their own grids. Seconds are from "
         f"the opened CT to its masks, on: {devices}. Voxel accuracy counts the "
         "background too, so it is near 1 for any small structure. Tumour measures are "
-        "of cases that have tumour. 'Trained on' says how many of these cases a model "
-        "has seen; it is known of trainings alone, and 0 where it is not.</p>"
+        "of cases that have tumour, and left out where the data set labels none or a "
+        "model knows none. 'Trained on' says how many of these cases a model has "
+        "seen; that is known of trainings alone.</p>"
     )
     if any(model.seen for model in models):
         yield (
@@ -114,15 +117,18 @@ def _boxes(models: Sequence[Compared], measure: str, *, with_script: bool) -> st
 def _against_size(models: Sequence[Compared]) -> str:
     """Return how good models are against how long they take."""
     figure = go.Figure()
+    has_tumour = any(model.mean("tumour_dice") is not None for model in models)
+    measure = "tumour_dice" if has_tumour else "liver_dice"
     for number, model in enumerate(models):
         look = {"color": COLOURS[number % len(COLOURS)], "size": 12}
-        quality = model.mean("tumour_dice")
-        quality = model.mean("liver_dice") if quality is None else quality
+        quality = model.mean(measure)
+        if quality is None:
+            continue
         said = f"{model.name}, {model.parameters:,} parameters"
         x, y = [model.mean("seconds")], [quality]
         figure.add_trace(go.Scatter(x=x, y=y, name=said, mode="markers", marker=look))
-    figure.update_layout(xaxis_title="seconds a case", yaxis_title="Dice")
-    return as_html("Tumour Dice (liver's without tumours) against time", figure)
+    figure.update_layout(xaxis_title="seconds a case", yaxis_title=MEASURES[measure])
+    return as_html("Quality against time", figure)
 
 
 def _cases(models: Sequence[Compared], measure: str) -> str:
@@ -153,9 +159,9 @@ def _differences(models: Sequence[Compared]) -> list[list[str]]:
             ]
             if not apart:
                 continue
-            spread = statistics.stdev(apart) if len(apart) > 1 else 0.0
+            spread = statistics.stdev(apart) if len(apart) > 1 else None
             mean = f"{statistics.fmean(apart):+.3f}"
             more, less = sum(d > 0 for d in apart), sum(d < 0 for d in apart)
-            cells = [mean, f"{spread:.3f}", str(more), str(less)]
+            cells = [mean, shown(spread, 3), str(more), str(less)]
             rows.append([model.name, MEASURES[measure], *cells])
     return rows

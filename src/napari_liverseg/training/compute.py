@@ -32,6 +32,9 @@ LOST_WORKER = "DataLoader worker"
 """How PyTorch begins to say that one was ended: by the system, or for want of memory
 that processes share, of which containers have little."""
 
+BETWEEN_PROCESSES = ("gloo", "NCCL")
+"""Words in what is said of a process that others wait for in vain."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -114,7 +117,7 @@ class Place:
 
 @contextmanager
 def enough_memory(kind: str) -> Iterator[None]:
-    """Say in a sentence that memory ran out meanwhile.
+    """Say in a sentence that memory, or a process beside this one, was lost.
 
     Parameters
     ----------
@@ -132,6 +135,11 @@ def enough_memory(kind: str) -> Iterator[None]:
             found = "A process that draws patches has ended early; memory may be short."
             step = "Close other programs, and go on with --resume --workers 0."
             raise DeviceError(found, step) from error
+        if any(word in str(error) for word in BETWEEN_PROCESSES):
+            found = "Another process of this training has ended, or is out of reach."
+            raise DeviceError(
+                found, "See what it says; go on with --resume."
+            ) from error
         if not is_out_of_memory(error):
             raise
         found = f"There is not enough memory on '{kind}' for this training."

@@ -22,6 +22,7 @@ from napari_liverseg.training.heap import kept_memory
 from napari_liverseg.training.learner import Learner
 from napari_liverseg.training.patches import Numbers, Patches, make_loader
 from napari_liverseg.training.watch import Ears, Watch
+from napari_liverseg.training.whole_file import disk_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +117,8 @@ def fit_fold(
         if recipe.drawn is not None and place.workers is None:
             workers = even_workers(workers)
         loader = make_loader(patches, numbers, workers, torch.cuda.is_available)
-        with kept_memory(), enough_memory(place.kind):
+        board = disk_in_words(work.folder / BOARD_FOLDER)  # all else is write_whole's
+        with kept_memory(), enough_memory(place.kind), board:
             trainer.fit(learner, loader, ckpt_path=checkpoint, weights_only=True)
     network = build_network(spec.network)
     network.load_state_dict(watch.best or learner.best_guess.cpu().state_dict())

@@ -104,8 +104,8 @@ def draw_folds(cases: Sequence[LabelledCase], count: int, seed: int) -> Folds:
     parts = count if count > 1 else min(HELD_OUT_PARTS, len(patients))
     if len(patients) < max(parts, 2):
         found = f"{_count(len(patients), 'patient')} cannot make {max(parts, 2)} parts."
-        step = "Add cases of other patients, or ask for fewer --folds."
-        raise CaseError(found, step)
+        fewer = ", or ask for fewer --folds" if len(patients) > 1 else ""
+        raise CaseError(found, f"Add cases of other patients{fewer}.")
     order = np.random.default_rng((seed, 31)).permutation(len(patients))
     keys = [sorted(patients)[i] for i in order]
     keys.sort(key=lambda key: -len(patients[key]))
@@ -138,16 +138,20 @@ def read_folds(path: Path) -> Folds:
     Raises
     ------
     CaseError
-        When it cannot be read.
+        When it cannot be read, or a fold holds out none, all or unknown cases.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Folds(
+        folds = Folds(
             tuple(tuple(str(n) for n in names) for names in content["held_out"]),
             tuple(str(n) for n in content["cases"]),
             int(content["patients"]),
             str(content["note"]),
         )
+        known = set(folds.cases)
+        if not all(names and known > set(names) for names in folds.held_out):
+            raise ValueError
+        return folds
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = f"'{path.name}' cannot be read."
         raise CaseError(found, "Restore it, or train into another folder.") from error

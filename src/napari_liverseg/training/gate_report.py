@@ -5,13 +5,13 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from napari_liverseg.training.card import begun_from, mean_and_spread, structures
+from napari_liverseg.training.card import begun_from, structures
 from napari_liverseg.training.class_parts import (
     class_table,
     confidence_plot,
     roc_plot,
 )
-from napari_liverseg.training.page import NOTHING, table
+from napari_liverseg.training.page import NOTHING, shown_mean, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,7 +91,4 @@ def _row(name: str, results: Sequence[CaseResult]) -> list[str]:
 
 
 def _mean(values: Sequence[float], digits: int) -> str:
-    if not values:
-        return NOTHING
-    mean, spread = mean_and_spread(values)
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    return shown_mean(values, digits) if values else NOTHING

@@ -124,7 +124,6 @@ def measure_held_out(
         Once the user asked to stop.
     """
     predictor = Predictor(model, exam.device)
-    kept.mkdir(parents=True, exist_ok=True)
     results = []
     for number, prepared in enumerate(cases, start=1):
         exam.on_progress(number - 1, len(cases), f"measuring held-out case {number}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import ExportError, ModelError
+from napari_liverseg.training.begun_with import BEGUN_FILE
 from napari_liverseg.training.folds import FOLDS_FILE
 from napari_liverseg.training.recipe import read_recipe
 from napari_liverseg.training.whole_file import write_text
@@ -129,7 +130,8 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
     recipe : Recipe
         Kept in the folder.
     follows : bool
-        Whether this is one of several processes, and not the first.
+        Whether this is one of several processes, and not the first, which writes.
+        All of them refuse, or some would wait for those that did.
 
     Raises
     ------
@@ -138,8 +140,6 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
     ModelError
         When its recipe is another one.
     """
-    if follows:
-        return
     if order.out.exists() and not order.out.is_dir():
         found = f"{order.out} is a file, not a folder."
         raise ExportError(found, "Choose an empty folder for the training.")
@@ -147,7 +147,8 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
     begun = [path.name for path in order.out.glob("fold_*")]
     if not kept.is_file() or not begun:
         _refuse_foreign_folder(order.out)
-        write_text(kept, recipe.as_yaml())
+        if not follows:
+            write_text(kept, recipe.as_yaml())
         return
     own = begun if order.fold is None else [order.fold_folder(order.fold).name]
     if not order.resume and set(own) & set(begun):
@@ -165,6 +166,6 @@ def _refuse_foreign_folder(out: Path) -> None:
     # File managers hide their own files there, and so does another job of the same
     # training what it is writing just now.
     seen = {name for name in names if not name.startswith(".")}
-    if seen - {RECIPE_FILE, CACHE, FOLDS_FILE}:
+    if seen - {RECIPE_FILE, CACHE, FOLDS_FILE, BEGUN_FILE}:
         found = f"The folder {out} holds something else."
         raise ExportError(found, "Choose an empty folder for the training.")

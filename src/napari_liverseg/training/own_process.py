@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import CancelledError, ModelError
+from napari_liverseg.core.progress import IN_LINES
 from napari_liverseg.training.order import MEASURES_FILE, RESULT_FILE, START_FOLDER
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _running(
         text=True,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", IN_LINES: "1"},
         **apart,
     )
     lines: queue.Queue[str | None] = queue.Queue()

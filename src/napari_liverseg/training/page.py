@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -52,3 +53,11 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def shown(value: float | None, digits: int) -> str:
     """Return a number for a table, a dash where there is none."""
     return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def shown_mean(values: Sequence[float], digits: int) -> str:
+    """Return mean ± standard deviation; one value alone has no spread to show."""
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MOST_PLACES = 20_000
 """Voxels of organ and of lesion that are kept as centres of patches."""
 
-FORMAT = 2
+FORMAT = 3
 """Counted up when prepared cases of older versions are no longer right."""
 
 
@@ -77,12 +77,15 @@ class PreparedCase:
         The same for the same CT.
     label_key : str
         The same for the same labels.
+    ct_key : str
+        The same for the same voxels, be they of another series.
     """
 
     case: LabelledCase
     folder: Path
     series_key: str
     label_key: str = ""
+    ct_key: str = ""
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:
@@ -172,16 +175,17 @@ def prepare_case(case: LabelledCase, reading: Reading, cache: Path) -> PreparedC
         _write(folder, "labels", labels)
         _write(folder, "organ", _places(labels >= LIVER))
         _write(folder, "lesion", _places(labels == TUMOUR))
-        key = hashlib.sha256(truth.labels.tobytes()).hexdigest()
-        write_text(folder / "label.txt", key)
+        for name, voxels in (("label", truth.labels), ("ct", volume.hu)):
+            key = hashlib.sha256(voxels.tobytes()).hexdigest()
+            write_text(folder / f"{name}.txt", key)
         write_text(folder / "patient.txt", volume.patient_key or "")
         write_text(mark, volume.series_key)
-    series, label, patient = (
+    series, label, ct, patient = (
         (folder / name).read_text(encoding="utf-8")
-        for name in (mark.name, "label.txt", "patient.txt")
+        for name in (mark.name, "label.txt", "ct.txt", "patient.txt")
     )
     whose = replace(case, patient=case.patient or patient or None)
-    return PreparedCase(whose, folder, series, label)
+    return PreparedCase(whose, folder, series, label, ct)
 
 
 def _liver_box(labels: NDArray[np.uint8], spacing_mm: Triple, least: Shape) -> Box:
@@ -229,6 +233,18 @@ def _key(case: LabelledCase, reading: Reading) -> str:
     said: list[object] = [FORMAT, reading.spacing_mm, sorted(reading.values.items())]
     said += [sorted(reading.known), reading.around]
     for path in (case.image, case.label):
-        state = path.stat() if path.is_file() else None
-        said += [str(path.resolve()), state and (state.st_size, state.st_mtime_ns)]
+        said.append(str(path.resolve()))
+        said += [(str(file), _state(file)) for file in _files(path)]
     return hashlib.sha256(repr(said).encode()).hexdigest()[:24]
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file, or those of a folder: a CT in DICOM has one for each slice."""
+    return sorted(path.rglob("*")) if path.is_dir() else [path]
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    if not file.is_file():
+        return None
+    state = file.stat()
+    return state.st_size, state.st_mtime_ns

@@ -141,12 +141,12 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         names = ", ".join(bundled)
         raise ModelError(found, f"Choose one of: {names}; or give a YAML file.")
     content = _parse(path)
-    kind = content.get("kind")
+    kind = str(content.get("kind"))
     if kind not in KINDS:
         known = ", ".join(KINDS)
         raise _refused(path, f"its kind is '{kind}', expected one of: {known}")
     try:
-        return class_of(str(kind)).model_validate(content)
+        return class_of(kind).model_validate(content)
     except ValidationError as error:
         raise _refused(path, first_fault(error)) from error
 

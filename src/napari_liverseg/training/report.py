@@ -7,13 +7,13 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from napari_liverseg.io.labelled_set import OWN_ID
-from napari_liverseg.training.card import begun_from, mean_and_spread, structures
+from napari_liverseg.training.card import begun_from, structures
 from napari_liverseg.training.curves import CURVES_FILE, read_curves, write_curves
 from napari_liverseg.training.gate_findings import read_findings
 from napari_liverseg.training.gate_report import gate_parts
 from napari_liverseg.training.held_out import read_results
 from napari_liverseg.training.order import MEASURES_FILE, REPORT_FILE
-from napari_liverseg.training.page import shown, table, write_page
+from napari_liverseg.training.page import shown, shown_mean, table, write_page
 from napari_liverseg.training.plots import fold_plot, line_plot
 
 if TYPE_CHECKING:
@@ -107,11 +107,7 @@ def _means(name: str, results: Sequence[CaseResult]) -> list[str]:
         [r.organ_dice for r in results],
         [r.lesion_dice for r in results if r.lesion_dice is not None],
     ):
-        if values:
-            mean, spread = mean_and_spread(values)
-            cells.append(f"{mean:.3f} ± {spread:.3f}")
-        else:
-            cells.append("no case has any")
+        cells.append(shown_mean(values, 3) if values else "no case has any")
     return cells
 
 

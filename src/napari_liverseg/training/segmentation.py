@@ -12,6 +12,7 @@ from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.spec import ModelSpec, read_spec
 from napari_liverseg.training.alter import room_for
+from napari_liverseg.training.begun_with import BEGUN_FILE, keep_beginning
 from napari_liverseg.training.card import draft, finished
 from napari_liverseg.training.caseload import check_cases
 from napari_liverseg.training.compute import precision_for
@@ -99,9 +100,11 @@ def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
     Raises
     ------
     CaseError
-        When cases are no good, in one report, or folds cannot be made of them.
+        When cases are no good, in one report, folds cannot be made of them, or they
+        are others than when the training began.
     ModelError
-        When the start is no model of ours, or training broke down.
+        When the start is no model of ours or another one than it was, or training
+        broke down.
     ExportError
         When the folder is taken, or the disk is full.
     DeviceError
@@ -158,6 +161,7 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
     path = order.out / FOLDS_FILE
     known_owners = [prepared.case for prepared in cases.values()]
     folds = keep_folds(path, known_owners, recipe.folds, recipe.seed)
+    keep_beginning(order.out / BEGUN_FILE, cases, start)
     return Run(recipe, order, spec, start, cases, reading, folds, ears, rank)
 
 

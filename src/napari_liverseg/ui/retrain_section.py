@@ -31,6 +31,13 @@ MINUTES, MOST_MINUTES = 20, 24 * 60
 
 CHOOSE = "Choose retraining set…"
 
+COMPARED = (
+    ("organ_dice", "liver Dice", ".3f"),
+    ("lesion_dice", "tumour Dice", ".3f"),
+    ("false_lesion_ml", "ml of tumour invented in cases without any", ".1f"),
+)
+"""Measures of held-out cases that the window tells, what it calls them, and how."""
+
 
 class RetrainSection(Section):
     """Trains on a retraining set, in a process of its own."""
@@ -176,7 +183,7 @@ def say_result(result: dict[str, Any]) -> str:
         f"'{result['name']}' is in the list of models; the old one is unchanged. "
         f"On {cases} held-out case{'s' if cases != 1 else ''}, old and new:"
     ]
-    for key, title in (("organ_dice", "liver Dice"), ("lesion_dice", "tumour Dice")):
+    for key, title, form in COMPARED:
         pairs = [
             (a[key], b[key])
             for a, b in zip(old, new, strict=True)
@@ -186,7 +193,7 @@ def say_result(result: dict[str, Any]) -> str:
             before, after = (
                 sum(side) / len(pairs) for side in zip(*pairs, strict=True)
             )
-            lines.append(f"{title} {before:.3f}, then {after:.3f}")
+            lines.append(f"{title} {before:{form}}, then {after:{form}}")
     if cases < 5:
         lines.append("So few cases prove little: look at both on a new CT.")
     return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""Pictures with a class each: whose they are, and classes that lack pictures."""
+
+import numpy as np
+import pytest
+
+from dicom_factory import Style, write_series
+from napari_liverseg.core.errors import CaseError
+from napari_liverseg.core.geometry import Geometry
+from napari_liverseg.io.labelled_pictures import find_pictures
+from picture_case import ROWS, make_pictures, write_list, write_png
+
+
+def write_slices(folder, patient, count):
+    grid = Geometry((count, 8, 9), (3.0, 0.8, 0.8), (0.0, 0.0, 0.0))
+    style = Style(patient_id=patient, prefix=f"{patient}-")
+    return write_series(folder, np.full(grid.shape, -100.0), grid, style)
+
+
+def test_slices_in_dicom_belong_to_the_patient_of_their_header(tmp_path):
+    for label in ("none", "tumour"):
+        for patient in ("p1", "p2"):
+            write_slices(tmp_path / "set" / label, patient, 3)
+    found = find_pictures(tmp_path / "set")
+    assert len({picture.patient for picture in found.pictures}) == 2
+    assert found.note.endswith("by the patients that the data set names.")
+    for picture in found.pictures:
+        assert "p1" not in picture.patient, "the header's ID is kept nowhere"
+    files = sorted((tmp_path / "set").rglob("*.dcm"))
+    rows = [(f.relative_to(tmp_path), f.parent.name, "") for f in files]
+    listed = find_pictures(write_list(tmp_path / "list.csv", rows))
+    assert len({picture.patient for picture in listed.pictures}) == 2
+
+
+def test_slices_of_nobody_in_particular_count_one_by_one(tmp_path):
+    for label in ("none", "tumour"):
+        write_slices(tmp_path / label, "ANONYMOUS", 3)
+    found = find_pictures(tmp_path)
+    assert len({picture.patient for picture in found.pictures}) == 6
+    assert "Of 6 pictures no patient is named" in found.note
+
+
+def test_a_folder_that_names_the_patient_wins_over_headers(tmp_path):
+    for label, patient in (("none", "a"), ("tumour", "b")):
+        write_slices(tmp_path / label / patient, "p1", 2)
+    patients = {picture.patient for picture in find_pictures(tmp_path).pictures}
+    assert patients == {"a", "b"}
+
+
+@pytest.mark.parametrize("column", ["patient", "subject", "patient_id", "subject_id"])
+def test_a_list_may_call_its_patients_as_lists_of_cts_may(tmp_path, column):
+    for number in range(4):
+        write_png(tmp_path / f"{number}.png", np.full((ROWS, ROWS), number / 4))
+    rows = [(f"{n}.png", "ab"[n % 2], f"p{n // 2}") for n in range(4)]
+    listed = write_list(tmp_path / "list.csv", rows, ("path", "label", column))
+    patients = [picture.patient for picture in find_pictures(listed).pictures]
+    assert patients == ["p0", "p0", "p1", "p1"]
+
+
+def test_a_class_without_pictures_is_not_left_out_in_silence(tmp_path):
+    folder = make_pictures(tmp_path / "set", patients=2)
+    (folder / "cyst").mkdir()
+    (folder / "cyst" / "notes.txt").write_text("to come")
+    with pytest.raises(CaseError, match="'cyst' holds no picture"):
+        find_pictures(folder)
