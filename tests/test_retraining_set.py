@@ -99,7 +99,7 @@ def test_the_same_series_replaces_itself_only_by_decision(tmp_path, dataset):
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
 
 
-@pytest.mark.parametrize("write", ["_write_image", "write_label_map"])
+@pytest.mark.parametrize("write", ["write_on_source", "write_label_map"])
 def test_a_case_that_fails_leaves_no_half_of_it(tmp_path, dataset, monkeypatch, write):
     name = add_case(dataset, *case(tmp_path, "1.1", "anna-1"))
     other = case(tmp_path, "1.2", "bert-2")

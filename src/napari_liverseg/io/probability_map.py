@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.probabilities import FULL
+from napari_liverseg.io.proven_file import prove_same_voxels
 from napari_liverseg.io.source_file import write_on_source
 
 if TYPE_CHECKING:
@@ -46,10 +46,4 @@ def write_probability_map(
     """
     whole = np.zeros(volume.geometry.shape, np.float32)
     whole[box] = values / np.float32(FULL)
-    return write_on_source(path, whole, volume, _prove_equal)
-
-
-def _prove_equal(back: NDArray[Any], wanted: NDArray[Any]) -> None:
-    if not np.array_equal(back, wanted):
-        found = "The file holds other probabilities than were written."
-        raise ExportError(found, "Write it again.")
+    return write_on_source(path, whole, volume, prove_same_voxels)

@@ -81,6 +81,13 @@ def prove_same_grid(back: Geometry, wanted: Geometry) -> None:
         raise ExportError(found, "Export to another format.")
 
 
+def prove_same_voxels(back: NDArray[Any], wanted: NDArray[Any]) -> None:
+    """Raise `ExportError` when voxels are others than were written."""
+    if not np.array_equal(back, wanted):
+        found = "The file did not read back as it was written."
+        raise ExportError(found, "Export again.")
+
+
 def prove_same_labels(back: NDArray[Any], wanted: NDArray[Any]) -> None:
     """Raise `ExportError` when a label has another number of voxels than written."""
     found, expected = (np.bincount(np.ravel(a), minlength=3) for a in (back, wanted))

@@ -7,17 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import SimpleITK as sitk
-
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.segmentation import LABELS
 from napari_liverseg.io.folder_lock import locked
-from napari_liverseg.io.grid import to_image
-from napari_liverseg.io.images import read_image
 from napari_liverseg.io.label_map import write_label_map
 from napari_liverseg.io.labelled_set import DATASET, INDEX, find_labelled
-from napari_liverseg.io.proven_file import prove_same_grid, write_proven
+from napari_liverseg.io.proven_file import prove_same_voxels, write_proven
+from napari_liverseg.io.source_file import write_on_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +90,7 @@ def _add(
     with _both_or_none((image, label), kept=known is not None):
         # A file without an entry in the index is left from an export cut short. The
         # CT, which a full disk fails first, comes before the label map.
-        _write_image(image, volume)
+        write_on_source(image, volume.hu, volume, prove_same_voxels, overwrite=True)
         write_label_map(label, segmentation, volume, overwrite=True)
     cases[case] = {"series": volume.series_key, "patient": volume.patient_key}
     _write_json(folder / INDEX, cases)
@@ -169,23 +165,6 @@ def _make(folder: Path) -> None:
     except OSError as failed:
         found = f"The folder '{folder.name}' cannot be written to."
         raise ExportError(found, "Choose another folder.") from failed
-
-
-def _write_image(path: Path, volume: CTVolume) -> None:
-    stored = volume.reorientation.to_stored(volume.hu)
-    image = to_image(stored, volume.source)
-
-    def write(file: Path) -> None:
-        sitk.WriteImage(image, str(file), useCompression=True)
-
-    def prove(file: Path) -> None:
-        back = read_image(file)
-        prove_same_grid(back.geometry, volume.source)
-        if not np.array_equal(back.voxels, stored):
-            found = "The CT did not read back as it was written."
-            raise ExportError(found, "Export again.")
-
-    write_proven(path, write, prove, overwrite=True)
 
 
 def _dataset(count: int) -> dict[str, Any]:
