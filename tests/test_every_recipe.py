@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 SLICES = "spacing_mm=[6,3,3] patch=[1,96,128] batch=8 optimiser.rate=1e-3"
 RECIPES = {
-    "unet2d": SLICES,
+    "unet2d": "spacing_mm=[6,4,4] patch=[1,80,112] batch=8 optimiser.rate=2e-3",
     "resnet50-unet": SLICES,
     "two-stage": SLICES,
     "unet3d": "spacing_mm=[5,4,4] patch=[32,64,96] batch=1",
