@@ -88,7 +88,7 @@ def _clefts(
     hu: NDArray[np.float32],
     liver: NDArray[np.bool_],
     axes: Axes,
-    phase: str,
+    _phase: str,
     rng: np.random.Generator,
 ) -> None:
     """Draw thin sheets of fat that begin and end within the liver."""
@@ -105,7 +105,7 @@ def _ducts(
     hu: NDArray[np.float32],
     liver: NDArray[np.bool_],
     axes: Axes,
-    phase: str,
+    _phase: str,
     rng: np.random.Generator,
 ) -> None:
     contrast = rng.uniform(*DUCTS_HU) - _mean(hu, liver)
