@@ -70,3 +70,25 @@ def test_a_move_that_fails_brings_the_old_files_back(tmp_path):
     ):
         (unfinished / NAMES[0]).write_text("new")  # the second file is missing
     assert content(tmp_path) == dict.fromkeys(NAMES, "old")
+
+
+def test_what_only_the_older_result_had_goes_with_it_or_comes_back(tmp_path):
+    write_all(tmp_path, "old")
+    (tmp_path / "map").write_text("old")
+    before = content(tmp_path)
+    with (
+        pytest.raises(ExportError, match="map"),
+        all_or_none(tmp_path, ("new",), ("map",)),
+    ):
+        pytest.fail("the work must not start")
+    with (
+        pytest.raises(ExportError, match="cannot be written"),
+        all_or_none(
+            tmp_path, (*NAMES, "never"), ("map",), overwrite=True
+        ) as unfinished,
+    ):
+        write_all(unfinished, "new")
+    assert content(tmp_path) == before
+    with all_or_none(tmp_path, NAMES, ("map",), overwrite=True) as unfinished:
+        write_all(unfinished, "new")
+    assert content(tmp_path) == dict.fromkeys(NAMES, "new")

@@ -121,6 +121,13 @@ def test_probabilities_are_written_on_the_source_grid_where_asked_for(
         np.testing.assert_array_equal(values >= 0.4, marked)
     assert main([*words, "--overwrite"]) == 0
     assert not list(out.glob("*probability*")), "of the result before"
+    foreign = tmp_path / "foreign" / "tumour_probability.nii.gz"
+    foreign.parent.mkdir()
+    foreign.write_text("of somebody else")
+    words[3] = str(foreign.parent)
+    assert main(words) == 1
+    assert "tumour_probability.nii.gz already" in capsys.readouterr().err
+    assert foreign.read_text() == "of somebody else"
 
 
 def test_the_report_names_neither_patient_nor_place(ct, model, tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from napari_liverseg.batch.order import empty_volume, unpack
 from napari_liverseg.batch.outputs import all_or_none
-from napari_liverseg.batch.result import FILES, Making, write_result
+from napari_liverseg.batch.result import FILES, PROBABILITY_FILES, Making, write_result
 from napari_liverseg.batch.summary import Row, Summary, row_of
 from napari_liverseg.batch.work import refusal_of
 
@@ -106,7 +106,9 @@ class Ledger:
         segmentation = unpack(done, volume.geometry)
         name = turn.case.name
         folder, overwrite = self._output / name, self._wish.overwrite
-        with all_or_none(folder, FILES, overwrite=overwrite) as unfinished:
+        with all_or_none(
+            folder, FILES, PROBABILITY_FILES, overwrite=overwrite
+        ) as unfinished:
             report = write_result(unfinished, segmentation, volume, making)
         warnings = (p.message for p in volume.problems if p.severity == "warning")
         return row_of(name, "done", report, tuple(warnings))

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def all_or_none(
-    folder: Path, names: Sequence[str], *, overwrite: bool = False
+    folder: Path,
+    names: Sequence[str],
+    may_be: Sequence[str] = (),
+    *,
+    overwrite: bool = False,
 ) -> Iterator[Path]:
     """Yield a folder to write `names` in; they move to `folder` at the end.
 
@@ -29,6 +33,9 @@ def all_or_none(
         Made when it is missing.
     names : sequence of str
         Every file that the block writes.
+    may_be : sequence of str
+        Files that it may write too. One that it does not is taken away with the
+        older result that it belonged to.
     overwrite : bool
         Replace files of these names that are there already.
 
@@ -38,12 +45,12 @@ def all_or_none(
         Before the block runs, when files are in the way or the folder cannot
         be written to; after it, when they cannot be moved.
     """
-    _refuse_existing(folder, names, overwrite)
+    _refuse_existing(folder, (*names, *may_be), overwrite)
     made = make_folder(folder)
     try:
         with _unfinished(folder) as unfinished:
             yield unfinished
-            _move_all(unfinished, folder, names)
+            _move_all(unfinished, folder, names, may_be)
     finally:
         for parent in made:
             with contextlib.suppress(OSError):  # it holds results: it stays
@@ -86,15 +93,19 @@ def _unfinished(folder: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _move_all(unfinished: Path, folder: Path, names: Sequence[str]) -> None:
+def _move_all(
+    unfinished: Path, folder: Path, names: Sequence[str], may_be: Sequence[str]
+) -> None:
     """Move every file, or put everything back where it was."""
     replaced: list[str] = []
     placed: list[str] = []
     try:
-        for name in names:
+        for name in (*names, *may_be):
             if (folder / name).exists():
                 (folder / name).replace(unfinished / f"{name}.old")
                 replaced.append(name)
+            if name in may_be and not (unfinished / name).exists():
+                continue
             (unfinished / name).replace(folder / name)
             placed.append(name)
     except BaseException as error:

@@ -56,11 +56,6 @@ class Job:
     probabilities: bool
     options: RunOptions
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Names of what it leaves in the output folder."""
-        return FILES + PROBABILITY_FILES * self.probabilities
-
 
 def segment(  # noqa: PLR0913 - typer reads the options from the parameters
     path: Annotated[
@@ -129,7 +124,9 @@ def run(job: Job) -> str:
 
     started = time.perf_counter()
     _refuse_file_name(job.output)
-    with all_or_none(job.output, job.files, overwrite=job.overwrite) as unfinished:
+    with all_or_none(
+        job.output, FILES, PROBABILITY_FILES, overwrite=job.overwrite
+    ) as unfinished:
         model = find_model(job.model) if job.model else default_model()
         volume = open_chosen(job.path, job.series, job.decisions)
         _say_warnings(volume)
@@ -150,19 +147,11 @@ def run(job: Job) -> str:
         report = write_result(unfinished, segmentation, volume, making)
         if job.probabilities:
             write_probabilities(unfinished, probabilities, volume)
-    if not job.probabilities:
-        _drop_older_probabilities(job.output)
     for note in probabilities.run.notes:
         typer.echo(printable(note), err=True)
-    *first, last = (str(job.output / name) for name in job.files)
-    files = f"{', '.join(first)} and {last}"
-    return f"{say_result(report)}\nWrote {files}."
-
-
-def _drop_older_probabilities(output: Path) -> None:
-    """Remove maps that belong to the result which this one has replaced."""
-    for name in PROBABILITY_FILES:
-        (output / name).unlink(missing_ok=True)
+    files = FILES + PROBABILITY_FILES * job.probabilities
+    *first, last = (str(job.output / name) for name in files)
+    return f"{say_result(report)}\nWrote {', '.join(first)} and {last}."
 
 
 def _refuse_file_name(output: Path) -> None:

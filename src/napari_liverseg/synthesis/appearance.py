@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_liverseg.synthesis.field import smooth_field
+from napari_liverseg.synthesis.field import smooth_field, tubes
 from napari_liverseg.synthesis.tissue import ATTENUATION, PHASE_SHARES, PHASES, Tissue
 
 if TYPE_CHECKING:
@@ -160,17 +160,11 @@ def add_liver_vessels(
     palette: Palette,
     rng: np.random.Generator,
 ) -> None:
-    """Draw branching tubes into the liver of an image, in place.
-
-    Two smooth fields vanish together along curves in space; their
-    neighbourhood is a tube.
-    """
+    """Draw branching tubes into the liver of an image, in place."""
     scale = rng.uniform(14, 28)
     is_fat = palette.has_fat_vessels
     width = rng.uniform(*(FAT_WIDTH if is_fat else VESSEL_WIDTH))
-    first, second = (smooth_field(axes_mm, scale, rng) for _ in range(2))
-    distance = np.hypot(first, second)
-    level = np.clip((width - distance) / (0.5 * width), 0, 1)
+    level = tubes(axes_mm, scale, width, rng)
     contrast = palette.hu[Tissue.VEIN] - palette.hu[Tissue.LIVER]
     share = rng.uniform(*(FAT_STRENGTH if is_fat else VESSEL_STRENGTH))
     strength = np.float32(contrast * share)

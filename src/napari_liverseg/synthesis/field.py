@@ -57,6 +57,29 @@ def smooth_field(
     return np.asarray(flat.reshape(shape) / _AXIS_VARIANCE**1.5, np.float32)
 
 
+def tubes(
+    axes_mm: Axes, scale_mm: float, width: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Draw tubes along the curves where two smooth fields vanish together.
+
+    Parameters
+    ----------
+    axes_mm : tuple of ndarray
+        Coordinates along z, y, x in mm.
+    scale_mm : float
+        Of the fields, see `smooth_field`.
+    width : float
+        Value of the fields at which a tube ends.
+
+    Returns
+    -------
+    ndarray of float32, shape (z, y, x)
+        1 in the inner half of a tube, falling to 0 at its wall.
+    """
+    distance = np.hypot(*(smooth_field(axes_mm, scale_mm, rng) for _ in range(2)))
+    return np.asarray(np.clip((width - distance) / (0.5 * width), 0, 1), np.float32)
+
+
 def _spline_weights(
     axis_mm: NDArray[np.float32], scale_mm: float
 ) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_liverseg.core.box import bounding_box
-from napari_liverseg.synthesis.field import Axes, smooth_field
+from napari_liverseg.synthesis.field import Axes, smooth_field, tubes
 from napari_liverseg.synthesis.tumour import Tumour, plant
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _second_tree(
     arterial = phase == "arterial" and rng.random() < 0.5
     contrast = rng.uniform(*(ARTERIES_HU if arterial else SECOND_VEINS_HU))
     width = rng.uniform(0.05, 0.1) if arterial else rng.uniform(0.08, 0.22)
-    tree = _tubes(axes, rng.uniform(14, 28), width, rng)
+    tree = tubes(axes, rng.uniform(14, 28), width, rng)
     hu += np.float32(contrast) * tree * liver
 
 
@@ -109,7 +109,7 @@ def _ducts(
     rng: np.random.Generator,
 ) -> None:
     contrast = rng.uniform(*DUCTS_HU) - _mean(hu, liver)
-    tree = _tubes(axes, rng.uniform(14, 24), rng.uniform(0.08, 0.22), rng)
+    tree = tubes(axes, rng.uniform(14, 24), rng.uniform(0.08, 0.22), rng)
     hu += np.float32(contrast) * tree * liver
 
 
@@ -154,14 +154,6 @@ def _uneven(
 
 def _mean(hu: NDArray[np.float32], liver: NDArray[np.bool_]) -> float:
     return float(hu[liver].mean())
-
-
-def _tubes(
-    axes: Axes, scale_mm: float, width: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Return 1 along the curves where two smooth fields vanish, 0 away from them."""
-    distance = np.hypot(*(smooth_field(axes, scale_mm, rng) for _ in range(2)))
-    return np.asarray(np.clip((width - distance) / (0.5 * width), 0, 1), np.float32)
 
 
 SHARES: dict[Draw, float] = {
