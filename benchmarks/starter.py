@@ -34,6 +34,7 @@ from napari_liverseg.models.contract import Windows
 from napari_liverseg.models.store import find_model
 from napari_liverseg.synthesis.phantom import AT_VEINS, LESIONS, Phantom, make_phantom
 from napari_liverseg.synthesis.sample import PatchGrid, draw_sample
+from napari_liverseg.synthesis.tissue import PHASES
 from napari_liverseg.training.bodies import phantom_body
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with abdomen-dicom-j2k")
     parser.add_argument("--model", default="starter")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
+    parser.add_argument(
+        "--phase", choices=PHASES, help="of phantoms whose vessels are trees"
+    )
     parser.add_argument("--slice-mm", type=float, default=2.5)
     parser.add_argument("--slices", type=int, help="the middle ones of a liver alone")
     parser.add_argument(
@@ -86,7 +90,7 @@ def main() -> None:
     rows = []
     for kind, lesions in kinds.items():
         for seed in arguments.seeds if kind == "phantom" else arguments.hard:
-            phantom = _phantom(seed, arguments.slice_mm, lesions)
+            phantom = _phantom(seed, arguments.slice_mm, lesions, arguments.phase)
             if arguments.slices:
                 phantom = _middle(phantom, arguments.slices)
             found = decide(predictor.predict(phantom.volume, options=options))
@@ -100,9 +104,14 @@ def main() -> None:
     _report(rows, arguments.model, arguments.out)
 
 
-def _phantom(seed: int, slice_mm: float, lesions: Sequence[Lesion]) -> Phantom:
+def _phantom(
+    seed: int, slice_mm: float, lesions: Sequence[Lesion], phase: str | None
+) -> Phantom:
     shape = (round(FIELD_MM / slice_mm), *PLANE)
-    return make_phantom(seed, shape, (slice_mm, PIXEL_MM, PIXEL_MM), lesions=lesions)
+    spacing = (slice_mm, PIXEL_MM, PIXEL_MM)
+    if phase is None:
+        return make_phantom(seed, shape, spacing, lesions=lesions)
+    return make_phantom(seed, shape, spacing, phase=phase, lesions=lesions, trees=True)
 
 
 def _middle(phantom: Phantom, slices: int) -> Phantom:

@@ -6,11 +6,13 @@ from scipy import ndimage
 
 from napari_liverseg.synthesis.abdomen import draw_abdomen
 from napari_liverseg.synthesis.appearance import (
+    Palette,
     add_liver_vessels,
     draw_palette,
     fatten_vessels,
     mix_veins,
     recolour,
+    with_trees,
 )
 from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.canvas import Canvas
@@ -32,6 +34,7 @@ from napari_liverseg.synthesis.sample import (
     draw_sample,
 )
 from napari_liverseg.synthesis.scanner import (
+    breathe,
     cut_field,
     degrade,
     starved_band,
@@ -41,6 +44,13 @@ from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.synthesis.torso import draw_torso
 from napari_liverseg.synthesis.tumour import DARKEST_HU, Tumour, draw_tumour, plant
+from napari_liverseg.synthesis.vessel_tree import (
+    WHOLE_ML,
+    Tree,
+    add_vessel_trees,
+    grow,
+    render_tree,
+)
 
 AXES = grid_axes((75, 70, 82), (4.5, 5.0, 5.0), (-280.0, -170.0, -205.0))
 GRID = PatchGrid((32, 48, 40), (6.0, 6.0, 6.0))
@@ -543,3 +553,112 @@ def test_some_veins_are_as_dense_as_the_liver_each_for_itself():
     assert 0.15 < alike.mean() < 0.45
     assert (alike[:, 0] != alike[:, 1]).any()
     assert np.array(means)[alike].mean() == pytest.approx(110, abs=8)
+
+
+@pytest.fixture(scope="module")
+def dense_liver():
+    """A liver of 1 l with the cava behind its top and the portal vein in front."""
+    tissues = np.full((50, 50, 60), Tissue.FAT, np.uint8)
+    tissues[5:45, 5:45, 5:50] = Tissue.LIVER
+    tissues[:, 40:48, 20:28] = Tissue.VEIN
+    tissues[18:26, :12, 24:30] = Tissue.VEIN
+    return tissues
+
+
+TREE_AXES = grid_axes((50, 50, 60), (2.5, 2.5, 2.5))
+
+
+def test_a_tree_is_one_and_thins_by_murrays_law(dense_liver):
+    inside = np.argwhere(dense_liver == Tissue.LIVER)
+    rng = np.random.default_rng(1)
+    tree = grow(np.array([20, 12, 26]), inside, TREE_AXES, (6.0, 6.0), rng)
+    numbers = np.arange(1, len(tree.parents))
+    assert (tree.parents[1:] < numbers).all(), "every way leads to the root"
+    assert len(numbers) > 60
+    trunk = tree.radii_mm[1:][tree.parents[1:] == 0]
+    whole = 6.0**3 * len(inside) * 2.5**3 / 1000 / WHOLE_ML
+    assert (trunk**3).sum() == pytest.approx(whole)
+    # What begins at a joint supplies what the vessel to it does, but for its end.
+    for joint in numbers[:20]:
+        branches = tree.radii_mm[1:][tree.parents[1:] == joint]
+        own = whole / len(numbers)
+        total = (branches**3).sum() + own
+        assert tree.radii_mm[joint] ** 3 == pytest.approx(total)
+
+
+def test_a_tree_fills_what_its_radii_say():
+    tree = Tree(
+        np.array([[20.0, 20, 20], [20, 20, 60], [20, 20, 300]]),
+        np.array([0, 0, 1]),
+        np.array([6.0, 6.0, 0.3]),
+    )
+    level = render_tree(tree, grid_axes((40, 40, 80), (1.0, 1.0, 1.0)))
+    assert level.sum() == pytest.approx(np.pi * 36 * 40 + 4 / 3 * np.pi * 216, rel=0.03)
+    assert level[20, 20, 40] == 1
+    assert level[20, 27, 40] == 0
+    assert not level[:, :, 70:].any(), "thinner than is seen"
+
+
+def test_portal_veins_come_from_the_front_and_hepatic_veins_from_the_top(dense_liver):
+    means = np.zeros(len(Tissue), np.float32)
+    means[[Tissue.LIVER, Tissue.VEIN]] = 70, 130
+    for seed in range(6):
+        hu = means[dense_liver]
+        rng = np.random.default_rng(seed)
+        palette = Palette("arterial", means)
+        add_vessel_trees(hu, dense_liver, TREE_AXES, palette, rng)
+        other = dense_liver != Tissue.LIVER
+        assert (hu[other] == means[dense_liver][other]).all()
+        bright = np.argwhere((dense_liver == Tissue.LIVER) & (hu > 105))
+        assert bright[:, 1].min() <= 12, "at the portal vein"
+        share = np.mean((dense_liver == Tissue.LIVER) & (hu > 90)) / 0.5
+        assert 0.002 < share < 0.2
+
+
+def test_late_arterial_portal_veins_are_bright_and_other_phases_stay():
+    palettes = [draw_palette(np.random.default_rng(s), "arterial") for s in range(40)]
+    rng = np.random.default_rng(0)
+    filled = [with_trees(palette, rng) for palette in palettes]
+    contrast = [p.hu[Tissue.VEIN] - p.hu[Tissue.LIVER] for p in filled]
+    assert min(contrast) < 10
+    assert max(contrast) > 60
+    late = draw_palette(np.random.default_rng(1), "late")
+    assert (with_trees(late, rng).hu == late.hu).all()
+
+
+def test_a_patch_without_veins_or_with_little_liver_has_its_trees_or_none(dense_liver):
+    palette = draw_palette(np.random.default_rng(1), "portal venous")
+    without = np.where(dense_liver == Tissue.VEIN, Tissue.FAT, dense_liver)
+    few = np.full_like(dense_liver, Tissue.FAT)
+    few[2, 2, :40] = Tissue.LIVER
+    for tissues, drawn in ((without, True), (few, False)):
+        hu = np.zeros(tissues.shape, np.float32)
+        add_vessel_trees(hu, tissues, TREE_AXES, palette, np.random.default_rng(2))
+        assert hu.any() == drawn
+
+
+def test_a_phantom_may_have_vessels_that_are_trees():
+    grid = ((40, 60, 70), (6.0, 5.6, 5.6))
+    tubes, trees = (make_phantom(11, *grid, lesions=(), trees=t) for t in (False, True))
+    assert (tubes.truth.labels == trees.truth.labels).all()
+    assert (tubes.volume.hu != trees.volume.hu).any()
+
+
+def test_a_dome_that_breathes_is_darker_at_its_top_and_the_rest_stays():
+    axes = grid_axes((60, 30, 30), (2.0, 2.0, 2.0))
+    z = np.arange(60)[:, None, None]
+    height = 40 - np.hypot(*np.ogrid[-15:15, -15:15])
+    liver = z < height[None]
+    for seed in range(8):
+        hu = np.where(liver, 100, -800).astype(np.float32)
+        still = hu.copy()
+        unseen = breathe(hu, liver, axes, np.random.default_rng(seed))
+        changed = np.flatnonzero((hu != still).any((1, 2)))
+        assert changed.min() >= 39 - 45 / 2 - 4
+        dark = liver & (hu < 95)
+        assert dark.any()
+        assert not (unseen & ~liver).any()
+        assert unseen.sum() < 0.3 * liver.sum()
+        assert hu[liver & ~unseen].min() >= -1
+    nothing = np.zeros_like(liver)
+    assert not breathe(still, nothing, axes, np.random.default_rng(1)).any()

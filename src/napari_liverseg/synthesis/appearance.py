@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from napari_liverseg.synthesis.field import smooth_field, tubes
 from napari_liverseg.synthesis.tissue import ATTENUATION, PHASE_SHARES, PHASES, Tissue
+from napari_liverseg.synthesis.vessel_tree import add_vessel_trees
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,9 @@ VESSEL_WIDTH, VESSEL_STRENGTH = (0.08, 0.24), (0.4, 1.0)
 FAT_WIDTH, FAT_STRENGTH, BRIGHTER_HU = (0.15, 0.3), (0.75, 1.0), (20.0, 90.0)
 """The same where vessels are fat, and how much brighter than the liver they are."""
 
+ARTERIAL_PORTAL_HU = (-15.0, 90.0)
+"""Contrast of portal veins to the liver while contrast medium arrives."""
+
 
 SEAM = 0.8
 """How smoothly a tissue's shift ends at its border, in voxels."""
@@ -56,11 +60,14 @@ class Palette:
     hu : ndarray of float32, shape (len(Tissue),)
     has_fat_vessels : bool
         Whether vessels in the liver are fat, and as bright as its veins.
+    has_trees : bool
+        Whether vessels in the liver are trees, else they are random tubes.
     """
 
     phase: str
     hu: NDArray[np.float32]
     has_fat_vessels: bool = False
+    has_trees: bool = False
 
 
 def draw_palette(rng: np.random.Generator, phase: str | None = None) -> Palette:
@@ -94,7 +101,20 @@ def fatten_vessels(palette: Palette, rng: np.random.Generator) -> Palette:
     hu = palette.hu.copy()
     least = hu[Tissue.LIVER] + rng.uniform(*BRIGHTER_HU)
     hu[Tissue.VEIN] = max(hu[Tissue.VEIN], least)
-    return Palette(palette.phase, hu, has_fat_vessels=True)
+    return replace(palette, hu=hu, has_fat_vessels=True)
+
+
+def with_trees(palette: Palette, rng: np.random.Generator) -> Palette:
+    """Return a palette whose liver's vessels are trees.
+
+    While contrast medium arrives the portal veins are the first of the veins to fill:
+    a late arterial phase shows them. The palette has one value for all veins, so the
+    cava becomes as bright.
+    """
+    hu = palette.hu.copy()
+    if palette.phase == "arterial" and not palette.has_fat_vessels:
+        hu[Tissue.VEIN] = hu[Tissue.LIVER] + rng.uniform(*ARTERIAL_PORTAL_HU)
+    return replace(palette, hu=hu, has_trees=True)
 
 
 def render(
@@ -160,7 +180,10 @@ def add_liver_vessels(
     palette: Palette,
     rng: np.random.Generator,
 ) -> None:
-    """Draw branching tubes into the liver of an image, in place."""
+    """Draw trees or random tubes into the liver of an image, in place."""
+    if palette.has_trees:
+        add_vessel_trees(hu, tissues, axes_mm, palette, rng)
+        return
     scale = rng.uniform(14, 28)
     is_fat = palette.has_fat_vessels
     width = rng.uniform(*(FAT_WIDTH if is_fat else VESSEL_WIDTH))

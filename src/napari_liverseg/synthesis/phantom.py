@@ -17,6 +17,7 @@ from napari_liverseg.synthesis.appearance import (
     add_liver_vessels,
     draw_palette,
     render,
+    with_trees,
 )
 from napari_liverseg.synthesis.field import Axes, grid_axes
 from napari_liverseg.synthesis.scanner import scanner_noise
@@ -100,13 +101,15 @@ class Phantom:
     truth: Segmentation
 
 
-def make_phantom(
+def make_phantom(  # noqa: PLR0913 - each is one fact of the phantom
     seed: int,
     shape: tuple[int, int, int] = (96, 112, 136),
     spacing_mm: tuple[float, float, float] = (3.0, 3.2, 3.0),
     origin_mm: tuple[float, float, float] = (-310.0, -160.0, -205.0),
     phase: str = "portal venous",
     lesions: Sequence[Lesion] = LESIONS,
+    *,
+    trees: bool = False,
 ) -> Phantom:
     """Draw a CT of an abdomen with liver tumours.
 
@@ -124,6 +127,8 @@ def make_phantom(
         Contrast phase, one of `tissue.PHASES`.
     lesions : sequence of Lesion
         One that finds no place is left out.
+    trees : bool
+        Whether the liver's vessels are trees, else they are random tubes.
 
     Returns
     -------
@@ -135,6 +140,8 @@ def make_phantom(
     axes = _body_axes(shape, spacing_mm, fine)
     tissues = _draw_until_large_enough(axes, rng)
     palette = draw_palette(rng, phase)
+    if trees:
+        palette = with_trees(palette, rng)
     hu = render(tissues, axes, palette, rng)
     add_liver_vessels(hu, tissues, axes, palette, rng)
     liver = tissues == Tissue.LIVER

@@ -17,10 +17,11 @@ from napari_liverseg.synthesis.appearance import (
     mix_veins,
     recolour,
     render,
+    with_trees,
 )
 from napari_liverseg.synthesis.field import Axes, grid_axes
 from napari_liverseg.synthesis.mimics import draw_mimics
-from napari_liverseg.synthesis.scanner import AIR_HU, cut_field, degrade
+from napari_liverseg.synthesis.scanner import AIR_HU, breathe, cut_field, degrade
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.synthesis.tumour import MOST_MM, draw_tumour, plant, within
 from napari_liverseg.synthesis.warp import draw_positions
@@ -39,6 +40,12 @@ RECOLOUR_SHARE = 0.75
 FAT_VESSELS_SHARE = 0.25
 """Share of the samples whose liver vessels are fat and brighter than the liver: cut
 across they look like bright tumours, and only their course tells them apart."""
+
+TREES_SHARE = 0.6
+"""Share of the samples whose liver vessels are trees; the others' are random tubes."""
+
+BREATHING_SHARE = 0.2
+"""Share of the samples whose dome moved while it was scanned."""
 
 TUMOUR_COUNTS = (0.3, 0.2, 0.15, 0.1, 0.08, 0.05, 0.04, 0.03, 0.03, 0.02)
 """How often 0, 1, 2, ... 9 tumours are planted."""
@@ -122,6 +129,8 @@ def draw_sample(
     palette = draw_palette(rng)
     if rng.random() < FAT_VESSELS_SHARE:
         palette = fatten_vessels(palette, rng)
+    if rng.random() < TREES_SHARE:
+        palette = with_trees(palette, rng)
     hu, synthetic = _image(body, positions, tissues, axes, palette, rng)
     liver = tissues == Tissue.LIVER
     mix_veins(hu, tissues, rng)
@@ -130,6 +139,8 @@ def draw_sample(
     if body.tumour is not None:
         labels[scanned & body.tumour.ravel()[nearest]] = TUMOUR
     small = _plant_tumours(hu, labels, axes, rng)
+    if rng.random() < BREATHING_SHARE:
+        labels[breathe(hu, liver, axes, rng)] = 0
     hu = degrade(hu, axes, rng, synthetic=synthetic)
     outside = cut_field(hu, axes, rng) | ~scanned
     hu[outside], labels[outside] = AIR_HU, 0

@@ -23,6 +23,12 @@ THICK_SHARE, THICK_MM = 0.4, (2.0, 8.0)
 """Share of images from thick slices, and how thick these are. Half a slice of dome, fat
 or lung in a slice of liver is as dark as tumour."""
 
+BREATH_MM, MOVED_MM = (3.0, 12.0), (8.0, 45.0)
+"""How far a dome moves while it is scanned, and how much of the liver moves so."""
+
+SEEN_HU = 100.0
+"""Liver that is this much darker than the rest is no longer outlined as liver."""
+
 BLUR = (0.3, 0.6)
 """Standard deviation of the blur in voxels of a sample. A CT that is averaged to
 3 mm has about 0.45 (a triangle of 3 mm and a scanner's 0.7 mm). More would teach
@@ -104,6 +110,47 @@ def starved_band(axes_mm: Axes, rng: np.random.Generator) -> NDArray[np.float32]
     streaks = nodes[..., first] * (1 - share) + nodes[..., first + 1] * share
     streaks = np.float32(rng.uniform(3, 16)) * streaks
     return np.asarray(band * (streaks - depth), np.float32)
+
+
+def breathe(
+    hu: NDArray[np.float32],
+    liver: NDArray[np.bool_],
+    axes_mm: Axes,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Move the top of a liver up and down while it is imaged, in place.
+
+    Each voxel becomes the mean of those that passed it, so that lung or fat above a
+    dome darkens the liver below.
+
+    Parameters
+    ----------
+    hu : ndarray of float32, shape (z, y, x)
+    liver : ndarray of bool
+    axes_mm : tuple of ndarray
+        Voxel centres along z, y, x; z ascends to the head.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of bool
+        Voxels of the liver that nobody would outline any more.
+    """
+    z = axes_mm[0]
+    top = np.flatnonzero(liver.any((1, 2)))
+    reach, moved = rng.uniform(*BREATH_MM), rng.uniform(*MOVED_MM)
+    if not top.size:
+        return np.zeros_like(liver)
+    before = float(hu[liver].mean())
+    first = int(np.searchsorted(z, z[top[-1]] - moved))
+    size = 2 * max(round(reach / float(z[1] - z[0]) / 2), 1) + 1
+    blurred = ndimage.uniform_filter1d(hu, size, axis=0)[first:]
+    # The motion sets in over the lowest 6 mm.
+    weight = np.clip((z[first:] - z[first]) / 6, 0, 1).astype(np.float32)
+    hu[first:] += weight[:, None, None] * (blurred - hu[first:])
+    unseen = liver & (hu < before - SEEN_HU)
+    unseen[:first] = False
+    return np.asarray(unseen)
 
 
 def thicken(hu: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
