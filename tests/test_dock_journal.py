@@ -41,7 +41,7 @@ def _folder(dock):
 
 
 def _versions(folder):
-    return list(folder.glob("corrections-*.npz"))
+    return list(folder.rglob("corrections-*.npz"))
 
 
 def test_strokes_of_a_quick_hand_reach_the_journal(dock, qtbot):

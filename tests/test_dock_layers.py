@@ -1,5 +1,7 @@
 """Layers that go, come back, or belong to another CT; corrections that survive."""
 
+import shutil
+
 import numpy as np
 import pytest
 from napari.layers import Labels
@@ -126,13 +128,20 @@ def test_a_second_ct_takes_the_place_of_the_first(dock, qtbot, tmp_path):
     assert dock.session.masks.liver.data[SPOT] == 0
 
 
-def test_corrections_survive_a_crash(make_dock, dock, qtbot, case_path):
+_locks = shutil.ignore_patterns(".lock")  # a process takes them with it
+
+
+def test_corrections_survive_a_crash(
+    make_dock, dock, qtbot, case_path, tmp_path, monkeypatch
+):
     segment(qtbot, dock)
     liver, tumour = dock.session.masks
     _dab(liver)
     _dab(tumour, (6, 15, 14), 0)
     liver_mask, tumour_mask = liver.edits.mask.copy(), tumour.edits.mask.copy()
     qtbot.wait(1200)  # nothing is closed: the process is simply gone
+    shutil.copytree(tmp_path / "data", tmp_path / "left", ignore=_locks)
+    monkeypatch.setenv("NAPARI_LIVERSEG_DATA", str(tmp_path / "left"))
 
     again = make_dock()
     open_case(qtbot, again, case_path)
@@ -303,7 +312,7 @@ def test_napari_s_own_brush_size_outlives_a_stroke(dock):
     liver.brush_size = 14
     _dab(liver)
     assert (liver.brush_size, tumour.brush_size) == (14, 14)
-    assert dock.correct.brush_size.value() == 14
+    assert dock.correct.brush.slider.value() == 14
 
 
 def test_a_run_and_a_slider_need_no_layer(dock, qtbot):

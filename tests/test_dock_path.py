@@ -45,7 +45,7 @@ def choose(dock, name):
 
 def stroke(qtbot, dock, mask, mode, start, stop):
     """Paint a real stroke and return the voxels it made the user's."""
-    dock.correct.brush_size.setValue(3)
+    dock.correct.brush.slider.setValue(3)
     dock.correct.take(mask, mode)
     layer = getattr(dock.session.masks, mask)
     before = layer.edits.mask.copy()

@@ -291,6 +291,29 @@ def test_a_case_of_a_set_is_replaced_only_when_the_user_agrees(
     assert not answers
 
 
+def test_a_no_to_replacing_a_case_hides_no_other_error(
+    dock, qtbot, tmp_path, monkeypatch
+):
+    _filled(dock)
+    folder = tmp_path / "set"
+    with qtbot.waitSignal(dock.export.slot.done, timeout=20_000):
+        dock.export.add_to_set(folder)
+    index = folder / "cases.json"
+    index.write_text(index.read_text(encoding="utf-8") + "}", encoding="utf-8")
+    seen_with_question = []
+
+    def no(*_):
+        seen_with_question.append(dock.export.messages.message("export"))
+        return QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QMessageBox, "question", no)
+    with qtbot.waitSignal(dock.export.slot.failed, timeout=20_000):
+        dock.export.add_to_set(folder)
+    told = dock.export.messages.message("export")
+    assert seen_with_question == [told]
+    assert "cases.json' of the retraining set cannot be read" in told.text
+
+
 def test_only_the_layers_of_one_label_map_are_written(dock, tmp_path):
     masks = _filled(dock)
     liver, tumour = (layer.as_layer_data_tuple() for layer in masks)

@@ -8,6 +8,7 @@ from napari.utils._proxies import PublicOnlyProxy
 from dock_case import hounsfield, labels, open_case, write_image
 from napari_liverseg.core.errors import LiversegError
 from napari_liverseg.core.segmentation import Segmentation
+from napari_liverseg.editing.journal import Journal, journal_folder
 from napari_liverseg.ui.dock import LiverDock
 from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.truth_layer import show_truth, truth_from
@@ -129,6 +130,30 @@ def test_a_dock_opened_again_goes_on_with_the_same_masks(dock, qtbot, make_dock)
         assert read_masks(viewer).labels[OTHER] == 1
     finally:
         again.close_down()
+
+
+def test_a_case_is_held_while_it_has_a_dock_and_offered_to_others_without(dock, qtbot):
+    masks = dock.session.show_layers()
+    other_window = Journal(journal_folder(dock.session.volume.series_key))
+    _dab(masks.liver)
+    dock.session.recovery.flush()
+    assert other_window.is_open_elsewhere()
+    _, open_again = _reopen(qtbot, dock)
+    assert not other_window.is_open_elsewhere()
+    other_window.answer(other_window.offered())
+    again = open_again()
+    try:
+        assert again.session.masks is masks
+        assert other_window.is_open_elsewhere()
+        assert other_window.latest().count == masks.edited_voxels
+    finally:
+        again.close_down()
+    _dab(masks.liver, OTHER)
+    qtbot.waitUntil(
+        lambda: other_window.latest().count == masks.edited_voxels, timeout=5000
+    )
+    qtbot.waitUntil(lambda: not other_window.is_open_elsewhere())
+    assert other_window.offered().corrections.count == masks.edited_voxels
 
 
 def test_a_dock_that_closes_mid_run_leaves_no_part_of_it(dock, qtbot):

@@ -1,1 +1,1 @@
-"""What a person changed in the masks, and how it survives a crash (numpy only)."""
+"""What a person changed in the masks, and how it survives a crash."""

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QMessageBox,
     QPushButton,
-    QSlider,
 )
 
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.editing.corrections import corrections_from
 from napari_liverseg.ui import figures
+from napari_liverseg.ui.brush import Brush
 from napari_liverseg.ui.button import allow, quiet_button
 from napari_liverseg.ui.label_map_opener import LabelMapOpener
 from napari_liverseg.ui.line import Line
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from napari_liverseg.ui.mask_layer import MaskLayer
     from napari_liverseg.ui.session import Session
 
-LARGEST_BRUSH = 100
 TOOLS = (
     ("liver", "paint", "Liver brush (Q)"),
     ("liver", "erase", "Liver eraser"),
@@ -64,25 +62,14 @@ class CorrectSection(Section):
             self.tools[mask, mode] = button
             grid.addWidget(button, *divmod(index, 2))
         self.add(grid)
-        self.brush_size = QSlider(Qt.Orientation.Horizontal)
-        self.brush_size.setRange(1, LARGEST_BRUSH)
-        self.brush_size.setValue(10)
-        self.brush_size.setAccessibleName("Brush size in pixels")
-        self.brush_size.valueChanged.connect(self._on_size)
-        self.size_label = QLabel()
-        self.size_label.setMinimumWidth(64)
-        row = QHBoxLayout()
-        for widget in (QLabel("Brush"), self.brush_size, self.size_label):
-            row.addWidget(widget)
-        self.add(row)
+        self.brush = Brush(session.viewer)
+        self.add(self.brush.row)
         self.outlines = Outlines(session.viewer)
-        self.ball = QCheckBox("Paint through slices (a ball)")
-        self.ball.toggled.connect(self._on_ball)
         self.filled = QCheckBox("Fill the masks (G)")
         self.filled.toggled.connect(self.outlines.set_filled)
-        for widget in (self.ball, self.filled):
-            widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            self.add(widget)
+        self.filled.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.add(self.brush.ball)
+        self.add(self.filled)
         self.undo = quiet_button("Undo", "", lambda: self._step("undo"))
         self.redo = quiet_button("Redo", "", lambda: self._step("redo"))
         self.discard = quiet_button("Discard corrections…", "", self._ask_discard)
@@ -125,8 +112,6 @@ class CorrectSection(Section):
         layer = masks.liver if mask == "liver" else masks.tumour
         layer.visible = True
         self._session.viewer.layers.selection.active = layer
-        layer.brush_size = self.brush_size.value()
-        layer.n_edit_dimensions = 3 if self.ball.isChecked() else 2
         if layer.selected_label == 0:
             layer.selected_label = 1
         layer.mode = mode
@@ -137,14 +122,16 @@ class CorrectSection(Section):
         self.opener.slot.drop()
         self._active.disconnect(self._show_tool)
         self._follow(())
+        self.brush.close()
         self.outlines.close()
 
     def refresh(self) -> None:
         """Show what is edited, and allow what is possible now."""
         masks = self._session.masks
         reason = "" if masks else NO_CASE
-        for button in (*self.tools.values(), self.filled, self.ball, self.brush_size):
-            allow(button, reason)
+        brush = (self.brush.ball, self.brush.slider)
+        for widget in (*self.tools.values(), self.filled, *brush):
+            allow(widget, reason)
         counts = [layer.edits.count for layer in masks or ()] or [0, 0]
         allow(self.discard, reason or ("" if any(counts) else NO_EDITS))
         layers = list(masks) if masks else []
@@ -154,7 +141,6 @@ class CorrectSection(Section):
         allow(self.undo, "" if can_undo else "No stroke to undo", "Ctrl+Z")
         allow(self.redo, "" if can_redo else "No stroke to redo", "Ctrl+Shift+Z")
         self._show_counts(counts)
-        self._on_size()
 
     def _show_counts(self, counts: list[int]) -> None:
         volume = self._session.volume
@@ -183,17 +169,16 @@ class CorrectSection(Section):
         if masks is None or recovery is None:
             return
         self._follow(masks)
+        self.brush.follow(masks)
         self.refresh()
 
     def _follow(self, layers: Iterable[MaskLayer]) -> None:
         """Follow these layers instead of those before."""
         for layer in self._followed:
             layer.events.mode.disconnect(self._show_tool)
-            layer.events.brush_size.disconnect(self._on_brush)
         self._followed = tuple(layers)
         for layer in self._followed:
             layer.events.mode.connect(self._show_tool)
-            layer.events.brush_size.connect(self._on_brush)
 
     def _show_tool(self) -> None:
         masks = self._session.masks
@@ -203,25 +188,6 @@ class CorrectSection(Section):
             layer = layers.get(mask)
             in_hand = layer is not None and layer is active and layer.mode == mode
             button.setChecked(in_hand)
-
-    def _on_brush(self, event: Any) -> None:
-        # napari's keys and its Alt-drag change one layer's brush; ours is one for both.
-        self.brush_size.setValue(round(event.source.brush_size))
-
-    def _on_size(self) -> None:
-        masks, volume = self._session.masks, self._session.volume
-        pixels = self.brush_size.value()
-        if masks is None or volume is None:
-            self.size_label.setText(f"{pixels} px")
-            return
-        for layer in masks:
-            layer.brush_size = pixels
-        width_mm = pixels * volume.geometry.spacing_mm[2]
-        self.size_label.setText(f"{width_mm:.1f} mm")
-
-    def _on_ball(self, ball: bool) -> None:
-        for layer in self._session.masks or ():
-            layer.n_edit_dimensions = 3 if ball else 2
 
     def _step(self, way: str) -> None:
         masks = self._session.masks

@@ -12,7 +12,7 @@ from napari_liverseg.ui.correct_section import CorrectSection
 from napari_liverseg.ui.export_section import ExportSection
 from napari_liverseg.ui.keys import Keys, sheet_shortcuts
 from napari_liverseg.ui.message import Message, MessageArea
-from napari_liverseg.ui.offer import offer_corrections
+from napari_liverseg.ui.offer import offer_corrections, tell_of_other_windows
 from napari_liverseg.ui.orientation import OrientationLetters
 from napari_liverseg.ui.retrain_section import RetrainSection
 from napari_liverseg.ui.segment_section import SegmentSection
@@ -163,6 +163,7 @@ class LiverDock(QWidget):
         self._go_to(self.segment)
         self.case.set_open(bool(self.session.volume and self.session.volume.problems))
         self._on_segmented()  # where an earlier dock has left a result
+        tell_of_other_windows(self.session, self.messages)
         offer_corrections(self.session, self.messages, self._on_restored)
 
     def _on_segmented(self) -> None:

@@ -203,8 +203,10 @@ class ExportSection(Section):
         folder, volume = self._set, self._volume
         refused = isinstance(error, ExportError)
         ours = volume is self._session.volume and refused
+        # Before any question: the case may be there, and the export have failed of
+        # something else, which a 'no' must not hide.
+        self.messages.show_error("export", error)
         if not ours or folder is None or volume is None or not holds(folder, volume):
-            self.messages.show_error("export", error)
             return
         question = "This case is in the retraining set already. Replace it?"
         answer = QMessageBox.question(self, "Replace the case?", question)

@@ -1,4 +1,4 @@
-"""The offer to bring back corrections of an earlier session."""
+"""Corrections of other sittings: offered once they have ended, and told of before."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from napari_liverseg.ui.session import Session
 
 TOPIC = "recovery"
+ELSEWHERE = (
+    "This CT is being corrected in another window too. Each window keeps its own "
+    "corrections. When the other one is closed, open the CT again to be offered "
+    "what was painted there."
+)
+
+
+def tell_of_other_windows(session: Session, area: MessageArea) -> None:
+    """Say that the case just opened is being corrected in another window too."""
+    if session.recovery is not None and session.recovery.is_open_elsewhere():
+        area.show_message("elsewhere", Message(ELSEWHERE, "warning"))
 
 
 def offer_corrections(
@@ -40,20 +51,21 @@ def offer_corrections(
 
     def restore() -> None:
         try:
-            session.show_layers().restore(found)
+            session.show_layers().restore(found.corrections)
         except LiversegError as error:
-            left = {"Discard": discard, "Close": lambda: None}
-            area.show_message(TOPIC, Message(str(error), "error", answers=left))
+            rest = {"Discard": discard, "Close": lambda: None}
+            area.show_message(TOPIC, Message(str(error), "error", answers=rest))
             return
-        recovery.answer()
+        recovery.answer(found)
         on_restored()
         offer_corrections(session, area, on_restored)
 
     def discard() -> None:
-        recovery.answer()
+        recovery.answer(found)
         offer_corrections(session, area, on_restored)
 
-    when = found.saved_at.astimezone().strftime("%d %B %Y, %H:%M").lstrip("0")
-    text = f"Corrections from {when} were found ({found.count:,} voxels)."
+    left = found.corrections
+    when = left.saved_at.astimezone().strftime("%d %B %Y, %H:%M").lstrip("0")
+    text = f"Corrections from {when} were found ({left.count:,} voxels)."
     answers = {"Restore": restore, "Discard": discard}
     area.show_message(TOPIC, Message(text, "warning", answers=answers))

@@ -6,24 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_liverseg.core.probabilities import Thresholds
-from napari_liverseg.inference.decision import decide_in_box
-from napari_liverseg.ui.ct_layer import (
-    case_of,
-    dress,
-    find_layer,
-    role,
-    show_ct,
-)
-from napari_liverseg.ui.masks import (
-    Masks,
-    no_masks,
-    unfinished,
-)
+from napari_liverseg.ui.ct_layer import case_of, dress, find_layer, role, show_ct
+from napari_liverseg.ui.live_decision import LiveDecision
+from napari_liverseg.ui.masks import Masks, no_masks, unfinished
 from napari_liverseg.ui.partial_masks import PartialMasks
-from napari_liverseg.ui.preview import decide_in_slice, slice_seen
+from napari_liverseg.ui.preview import slice_seen
 from napari_liverseg.ui.recovery import Recovery
 from napari_liverseg.ui.sitting import Sitting, disown, find_sitting
 
@@ -34,13 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_liverseg.core.box import Box
-    from napari_liverseg.core.probabilities import Probabilities
+    from napari_liverseg.core.probabilities import Probabilities, Thresholds
     from napari_liverseg.core.segmentation import Segmentation
     from napari_liverseg.core.volume import CTVolume
-
-
-REST_MS = 120
-"""A slider that rests this long has arrived."""
 
 UNFINISHED = "A run shows only a part so far: wait for its end or press Cancel"
 
@@ -75,10 +60,7 @@ class Session(QObject):
         self.recovery: Recovery | None = None
         self._partial = PartialMasks(viewer)
         self._ct: Layer | None = None
-        self.probabilities: Probabilities | None = None
-        self.thresholds = Thresholds()
-        self._rest = QTimer(self, singleShot=True, interval=REST_MS)
-        self._rest.timeout.connect(self._decide)
+        self._decision = LiveDecision(viewer)
         # Last: napari's own views of the new layer must exist before we act.
         viewer.layers.events.inserted.connect(self._on_inserted, position="last")
         viewer.layers.events.removed.connect(self._on_removed, position="last")
@@ -106,7 +88,7 @@ class Session(QObject):
         self.masks.changed.disconnect(self.masks_changed)
         self.recovery.failed.disconnect(self.journal_failed)
         self.drop_partial()
-        self.recovery.flush()
+        self.recovery.leave()
         Sitting(
             self.masks,
             self.ct_layer,
@@ -115,6 +97,16 @@ class Session(QObject):
             self.recovery,
         ).leave()
         self.recovery = None
+
+    @property
+    def probabilities(self) -> Probabilities | None:
+        """What a model found, None before a run has ended."""
+        return self._decision.probabilities
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What the masks of the model are decided by."""
+        return self._decision.thresholds
 
     @property
     def start_folder(self) -> str:
@@ -160,10 +152,10 @@ class Session(QObject):
 
     def show_result(self, probabilities: Probabilities) -> None:
         """Show what a model found, under the thresholds that are set."""
-        self.probabilities = probabilities
+        self._decision.probabilities = probabilities
         self.drop_partial()
         self.show_layers()
-        self._decide()
+        self._decision.decide()
         self.result_changed.emit()
 
     @property
@@ -191,15 +183,11 @@ class Session(QObject):
 
         The slice in view follows at once, the volume after a short rest.
         """
-        self.thresholds = thresholds
-        self._preview()
-        self._rest.start()
+        self._decision.set_thresholds(thresholds)
 
     def settle(self) -> None:
         """Decide now what a moving slider has left for later."""
-        if self._rest.isActive():
-            self._rest.stop()
-            self._decide()
+        self._decision.settle()
 
     def show_layers(self) -> Masks:
         """Return the masks, shown; the CT comes back too if it was removed."""
@@ -230,22 +218,6 @@ class Session(QObject):
     def _edited(self) -> int:
         return 0 if self.masks is None else self.masks.edited_voxels
 
-    def _decide(self) -> None:
-        if self.probabilities is None or self.masks is None:
-            return
-        labels = decide_in_box(self.probabilities, self.thresholds)
-        self.masks.say(labels, self.probabilities.box)
-
-    def _preview(self) -> None:
-        if self.probabilities is None or self.masks is None:
-            return
-        seen = slice_seen(self.viewer, self.masks.liver)
-        if seen is None:
-            return
-        part = decide_in_slice(self.probabilities, self.thresholds, *seen)
-        if part is not None:
-            self.masks.preview(*part)
-
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         case = case_of(layer)
@@ -275,17 +247,20 @@ class Session(QObject):
 
     def _resume(self, sitting: Sitting) -> None:
         """Go on with the case of a dock that was closed."""
-        self.probabilities = sitting.probabilities
-        self.thresholds = sitting.thresholds
+        self._decision.probabilities = sitting.probabilities
+        self._decision.thresholds = sitting.thresholds
         ct = sitting.ct if sitting.ct in self.viewer.layers else None
         self._begin(sitting.masks, ct, sitting.recovery)
-        sitting.recovery.flush()  # a write may have failed while nobody listened
+        sitting.recovery.resume()
 
     def _begin(self, masks: Masks, ct: Layer | None, recovery: Recovery) -> None:
         self.volume, self.masks, self._ct = masks.volume, masks, ct
+        self._decision.begin(masks)
         masks.changed.connect(self.masks_changed)
         self.recovery = recovery
-        recovery.failed.connect(self.journal_failed)
+        # Later: what it tells of the case before is shown beside the next one.
+        queued = Qt.ConnectionType.QueuedConnection
+        recovery.failed.connect(self.journal_failed, queued)
         self.case_changed.emit()
         self.result_changed.emit()
 
@@ -300,7 +275,6 @@ class Session(QObject):
 
     def _put_away(self) -> None:
         """Take the case off the screen; what was edited is in its journal."""
-        self._rest.stop()
         self._partial.forget()
         old, edited = self.volume, self._edited
         if old is None:
@@ -311,9 +285,8 @@ class Session(QObject):
             kept = self.recovery.is_kept
         if self.masks is not None:
             self.masks.changed.disconnect(self.masks_changed)
-        self.volume = self.masks = self.recovery = self.probabilities = None
-        self._ct = None
-        self.thresholds = Thresholds()
+        self.volume = self.masks = self.recovery = self._ct = None
+        self._decision.forget()
         for layer in [la for la in self.viewer.layers if case_of(la) is old]:
             self.viewer.layers.remove(layer)
         self.case_closed.emit(old.name, edited, kept)
