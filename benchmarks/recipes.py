@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.__main__ import machine
-from napari_liverseg.core.progress import never_cancelled
+from napari_liverseg.core.progress import ignore_progress
 from napari_liverseg.inference.picture import PictureClassifier
 from napari_liverseg.inference.precision import multiplies_bf16
 from napari_liverseg.measure.roc import auc, auc_interval, rates_at
@@ -90,7 +90,7 @@ def main() -> None:
     with ThreadPoolExecutor(len(recipes) if terms.together else 1) as pool:
         list(pool.map(lambda recipe: _train(recipe, terms), recipes))
     runs = [*(str(OUT / recipe) for recipe in RECIPES), *REFERENCE]
-    models = compare(runs, OUT / "test", terms.device, lambda *_: None, never_cancelled)
+    models = compare(runs, OUT / "test", terms.device, ignore_progress)
     write_comparison(OUT / "comparison", models)
     _keep(summary_rows(models), _slices(terms.device), terms)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.__main__ import machine
 from napari_liverseg.cli import main as command
-from napari_liverseg.core.progress import never_cancelled
+from napari_liverseg.core.progress import ignore_progress
 from napari_liverseg.io.retraining_set import add_case
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.training.comparison import compare
@@ -40,7 +40,7 @@ def main() -> None:
     if command([str(word) for word in words]) != 0:
         raise SystemExit(1)
     runs = ["starter", str(OUT / "run")]
-    models = compare(runs, OUT / "test", "cpu", lambda *_: None, never_cancelled)
+    models = compare(runs, OUT / "test", "cpu", ignore_progress)
     write_comparison(OUT / "comparison", models)
     head, *rows = summary_rows(models)
     for row in (head, ["---"] * len(head), *rows):

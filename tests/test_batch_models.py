@@ -16,7 +16,7 @@ from napari_liverseg.batch import model_copy
 from napari_liverseg.batch.cases import find_cases
 from napari_liverseg.batch.cluster import connected
 from napari_liverseg.batch.model_copy import find_copy, read_files, receive
-from napari_liverseg.batch.order import Parcel, Wish, card_of, digest_of
+from napari_liverseg.batch.order import Parcel, Wish, card_of
 from napari_liverseg.batch.remote import predict_remotely
 from napari_liverseg.batch.run import Batch
 from napari_liverseg.core.data_folder import data_folder
@@ -25,6 +25,7 @@ from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.models import two_stage
+from napari_liverseg.models.digest import digest_of
 from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.store import find_model

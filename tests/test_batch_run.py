@@ -21,7 +21,7 @@ from napari_liverseg.batch.crew import Crew
 from napari_liverseg.batch.hand import lost
 from napari_liverseg.batch.model_copy import find_copy
 from napari_liverseg.batch.opening import open_chosen
-from napari_liverseg.batch.order import Wish, card_of, digest_of
+from napari_liverseg.batch.order import Wish, card_of
 from napari_liverseg.batch.remote import predict_remotely
 from napari_liverseg.batch.run import Batch
 from napari_liverseg.cli import main
@@ -31,6 +31,7 @@ from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
+from napari_liverseg.models.digest import digest_of
 from napari_liverseg.models.store import find_model
 from tiny_model import tiny_spec, write_random_model
 

@@ -16,6 +16,8 @@ from cli_cases import SHAPE, SPACING, phantom_ct, refused, run_process, write_ni
 from dicom_factory import Style, write_series
 from napari_liverseg import __version__
 from napari_liverseg.cli import main, viewer
+from napari_liverseg.cli.ending import Refusals
+from napari_liverseg.core.errors import CaseError
 from tiny_model import write_threshold_model
 
 COMMANDS = ("inspect", "segment", "measure", "models", "demo", "view")
@@ -212,3 +214,17 @@ def test_without_a_display_a_sentence_says_so(command, tmp_path):
     assert done.returncode == 1
     assert "no display" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_system_refuses_is_named_without_its_folder(tmp_path, capsys):
+    refusals = Refusals()
+    with refusals.told("scan"):
+        tmp_path.read_bytes()  # a folder
+    with refusals.told("other"):
+        pass
+    assert [name for name, _ in refusals.reasons] == ["scan"]
+    with pytest.raises(CaseError, match="1 of 2 files could not be read"):
+        refusals.end(2, "files could not be read")
+    said = capsys.readouterr().err
+    assert said.startswith("Error in scan: ")
+    assert str(tmp_path) not in said

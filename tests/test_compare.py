@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import dataclass
 
 import pytest
 import SimpleITK as sitk
@@ -12,17 +13,29 @@ from napari_liverseg.cli.app import main
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.predictor import Predictor
-from napari_liverseg.io.label_map import read_label_map
+from napari_liverseg.io.grid import to_image
+from napari_liverseg.io.label_map import read_label_map, write_label_map
 from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.measure.case import measure_case
 from napari_liverseg.models.store import find_model
+from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.training import comparison
-from napari_liverseg.training.comparison import Compared, OnCase
+from napari_liverseg.training.compared import Compared, OnCase
 from napari_liverseg.training.comparison_report import _parts
 from tiny_bundle import RANGE, UNET, transforms, unet_bundle
 from tiny_model import write_random_model, write_threshold_model
-from training_case import make_set, run_tiny, write_datalist
+from training_case import (
+    SHAPE,
+    SPACING,
+    make_set,
+    run_tiny,
+    write_datalist,
+    write_dicom_set,
+    write_turned,
+)
+
+REPORT = ["comparison.csv", "comparison.html"]
 
 COARSE = {"spacing_mm": (18.0, 18.0, 18.0), "patch": (16, 16, 16)}
 
@@ -56,7 +69,7 @@ def test_one_table_of_models_and_trainings(data, tmp_path, capsys):
     with (tmp_path / "out" / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["trained_on_it"] for row in rows] == ["1"] * 4 + [""] * 4
-    assert main(given) == 0
+    assert main([*given, "--overwrite"]) == 0
     said = capsys.readouterr().out
     assert "lesion recall" in said
     assert said.split("trained on")[1].split()[:4] == ["4", "of", "4", "unknown"]
@@ -64,6 +77,26 @@ def test_one_table_of_models_and_trainings(data, tmp_path, capsys):
     out = tmp_path / "inner"
     assert main([*words(tmp_path / "run" / "model", "--data", data), "-o", out]) == 0
     assert "4 of 4" in capsys.readouterr().out
+
+
+def test_a_ct_is_seen_whatever_file_and_name_it_comes_in(tmp_path, capsys):
+    learnt = write_dicom_set(tmp_path / "set", ("p1", "p2", "p3"))
+    run_tiny(learnt, tmp_path / "run", epochs=1, steps_per_epoch=1)
+    (tmp_path / "new").mkdir()
+    unseen = make_phantom(7, SHAPE, SPACING)
+    write_label_map(tmp_path / "new" / "other.nii.gz", unseen.truth, unseen.volume)
+    image = to_image(unseen.volume.hu, unseen.volume.geometry)
+    sitk.WriteImage(image, str(tmp_path / "new" / "ct0.nii.gz"))
+    items = [{"image": "ct0.nii.gz", "label": "other.nii.gz"}]
+    for case in find_labelled(learnt).cases[1:]:
+        copy = write_turned(case.image, tmp_path / "new" / f"of-{case.name}.nii.gz")
+        items.append({"image": copy.name, "label": str(case.label)})
+    labels = {"background": 0, "liver": 1, "tumour": 2}
+    listed = write_datalist(tmp_path / "new" / "list.json", items, labels=labels)
+    capsys.readouterr()
+    out = tmp_path / "out"
+    (model,) = _compared(capsys, tmp_path / "run", "--data", listed, "-o", out)
+    assert [case["is_seen"] for case in model["cases"]] == [False, True, True]
 
 
 def _check_figures(cases, data):
@@ -167,6 +200,91 @@ def begun(monkeypatch):
 
     monkeypatch.setattr(comparison, "Predictor", Noted)
     return names
+
+
+@dataclass
+class Measuring:
+    """How many cases were measured, and at which of them Ctrl-C is pressed."""
+
+    count: int = 0
+    stop_at: int | None = None
+
+    def __call__(self, found, truth):
+        self.count += 1
+        if self.count == self.stop_at:
+            raise KeyboardInterrupt
+        return measure_case(found, truth)
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    measuring = Measuring()
+    monkeypatch.setattr(comparison, "measure_case", measuring)
+    return measuring
+
+
+def _figures(models):
+    return [[{**case, "seconds": None} for case in model["cases"]] for model in models]
+
+
+def test_a_comparison_that_was_stopped_goes_on(data, tmp_path, capsys, measuring):
+    write_threshold_model(tmp_path / "models" / "a", **COARSE)
+    write_random_model(tmp_path / "models" / "b", **COARSE)
+    whole = _compared(capsys, "a", "b", "--data", data, "-o", tmp_path / "whole")
+    out = tmp_path / "out"
+    given = ("a", "b", "--data", data, "-o", out)
+    measuring.count, measuring.stop_at = 0, 6
+    assert main(words(*given)) == 130
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("Finished cases are kept in")
+    assert not (out / "comparison.html").exists()
+    measuring.count, measuring.stop_at = 0, None
+    models = _compared(capsys, *given)
+    assert measuring.count == 3
+    assert _figures(models) == _figures(whole)
+    assert sorted(p.name for p in out.iterdir()) == REPORT
+
+
+def test_what_was_kept_counts_for_the_same_labels_and_model(
+    data, tmp_path, capsys, measuring
+):
+    copy = shutil.copytree(data, tmp_path / "copy")
+    write_random_model(tmp_path / "models" / "a", seed=1, **COARSE)
+    given = words("a", "--data", copy, "-o", tmp_path / "out")
+
+    def measured(stop_at=None):
+        measuring.count, measuring.stop_at = 0, stop_at
+        assert main(given) == (130 if stop_at else 0)
+        return measuring.count
+
+    measured(stop_at=3)
+    label = str(find_labelled(copy).cases[0].label)
+    sitk.WriteImage(sitk.Minimum(sitk.ReadImage(label), 1), label)
+    assert measured(stop_at=2) == 2
+    shutil.rmtree(tmp_path / "models" / "a")
+    write_random_model(tmp_path / "models" / "a", seed=2, **COARSE)
+    assert measured(stop_at=2) == 2
+    (kept,) = (tmp_path / "out").iterdir()
+    kept.write_text("{")
+    assert measured() == 4
+    capsys.readouterr()
+
+
+def test_a_comparison_is_replaced_on_demand_alone(data, tmp_path, capsys, begun):
+    write_random_model(tmp_path / "models" / "a", **COARSE)
+    out = tmp_path / "out"
+    given = words("a", "--data", data, "-o", out)
+    assert main(given) == 0
+    before = (out / "comparison.html").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(given) == 1
+    assert "replace them with --overwrite" in refused(capsys)
+    assert begun == ["a"]
+    assert (out / "comparison.html").stat().st_mtime_ns == before
+    assert main([*given, "--overwrite"]) == 0
+    assert begun == ["a", "a"]
+    assert sorted(p.name for p in out.iterdir()) == REPORT
 
 
 def test_no_model_runs_for_a_report_that_cannot_be_written(

@@ -8,12 +8,14 @@ import SimpleITK as sitk
 from qtpy.QtCore import Qt
 
 from dock_case import open_with_model, segment
-from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.data_folder import data_folder
+from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.io.grid import to_image
 from napari_liverseg.models.store import find_model, list_models, user_folder
 from napari_liverseg.models.two_stage import TwoStage
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.training import own_process
+from napari_liverseg.training.breakdown import Breakdown, note_breakdown
 from napari_liverseg.training.own_process import Retraining
 from napari_liverseg.ui.retrain_section import begin_with, say_result, say_set
 from nnunet_case import write_folder
@@ -138,7 +140,36 @@ def test_cancel_ends_the_process_and_makes_no_model(make_dock, qtbot, tmp_path):
     message = dock.retrain.messages.message("training")
     assert "No model was made" in message.text
     assert sorted(path.name for path in user_folder().iterdir()) == before
+    assert list((data_folder() / "trainings").iterdir()) == []
     assert dock.retrain.train.isEnabled()
+
+
+@pytest.mark.parametrize("is_the_users", [False, True])
+def test_a_cancelled_training_leaves_no_copies_of_cts(tmp_path, is_the_users):
+    write_random_model(user_folder() / "unet", spacing_mm=(18.0, 18.0, 18.0))
+    its_own = {"spacing_mm": None, "patch": None, "network": None, "start": "unet"}
+    recipe = write_recipe(tmp_path / "r.yaml", epochs=5000, **its_own)
+    data, out = make_set(tmp_path / "set"), tmp_path / "trainings" / "now"
+    before = sorted(data.rglob("*"))
+    if is_the_users:
+        out.mkdir(parents=True)
+    told, seen = [], []
+
+    def is_cancelled():
+        learns = any("Epoch 1 of" in text for text in told)
+        if learns:
+            seen.append((out / "cache").is_dir())
+        return learns
+
+    wish = Retraining(data, "unet", 5, str(recipe))
+    with pytest.raises(CancelledError):
+        own_process.retrain(
+            wish, out, lambda *given: told.append(given[2]), is_cancelled
+        )
+    assert seen == [True]
+    assert out.exists() == is_the_users
+    assert out.parent.is_dir()
+    assert sorted(data.rglob("*")) == before
 
 
 def test_it_is_told_what_a_training_does_between_epochs(tmp_path):
@@ -147,9 +178,13 @@ def test_it_is_told_what_a_training_does_between_epochs(tmp_path):
     recipe = write_recipe(tmp_path / "r.yaml", epochs=1, steps_per_epoch=1, **its_own)
     wish = Retraining(make_set(tmp_path / "set"), "unet", 5, str(recipe))
     told = []
-    own_process.retrain(
-        wish, tmp_path / "out", lambda *given: told.append(given[2]), lambda: False
+    out = tmp_path / "out"
+    result = own_process.retrain(
+        wish, out, lambda *given: told.append(given[2]), lambda: False
     )
+    assert result["broke_down"] == ()
+    note_breakdown(out / "fold_1", Breakdown(3, "the loss is no number"))
+    assert "epoch 3" in own_process.read_comparison(out)["broke_down"][0]
     for text in ("Checking case 1", "Epoch 1 of 1", "Measuring held-out case 1"):
         assert any(said.startswith(text) for said in told), told
 
@@ -235,7 +270,9 @@ def test_a_result_is_told_with_its_weight():
         return [{**row, "false_lesion_ml": invented_ml}]
 
     new, old = rows(0.95, None, 3.25), rows(0.93, None, 0.0)
-    said = say_result({"name": "n", "held_out": new, "start_held_out": old})
+    result = {"name": "n", "held_out": new, "start_held_out": old}
+    said = say_result({**result, "broke_down": ["Its training broke down."]})
+    assert "\nIts training broke down.\n" in said
     assert "liver Dice 0.930, then 0.950" in said
     assert "tumour Dice" not in said
     assert "ml of tumour invented in cases without any 0.0, then 3.2" in said

@@ -146,14 +146,24 @@ def test_processes_that_draw_divide_the_lanes():
 
 
 @pytest.mark.parametrize(
-    ("cores", "devices", "tasks", "drawing"),
-    [(2, 1, 1, 1), (16, 1, 1, 15), (64, 1, 1, 16), (1, 1, 1, 0), (32, 1, 4, 7)],
+    ("cores", "devices", "tasks", "each", "drawing"),
+    [
+        (2, 1, 1, "", 1),
+        (16, 1, 1, "", 15),
+        (64, 1, 1, "", 16),
+        (1, 1, 1, "", 0),
+        (32, 1, 4, "", 7),
+        (8, 1, 4, "8", 7),  # srun has bound each of them to cores of its own
+        (32, 1, 4, "8", 7),
+        (32, 4, 1, "32", 7),  # of one task all
+    ],
 )
 def test_processes_that_train_share_the_cores(
-    monkeypatch, cores, devices, tasks, drawing
+    monkeypatch, cores, devices, tasks, each, drawing
 ):
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("napari_liverseg.training.compute.usable_cores", lambda: cores)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", str(tasks))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", each)
     assert Place("cpu", devices).drawing == drawing
 
 

@@ -166,6 +166,38 @@ def test_new_pictures_are_predicted_by_name_and_on_the_command_line(
     assert result.name not in {model.name for model in list_models()}
 
 
+def test_bad_pictures_are_named_and_cost_the_others_nothing(
+    trained, tmp_path, monkeypatch, capsys
+):
+    result, _out, home = trained
+    monkeypatch.setenv("NAPARI_LIVERSEG_DATA", str(home))
+    spot = write_png(tmp_path / "spot.png", grey(np.random.default_rng(5), True))
+    cut, gone = tmp_path / "cut.png", tmp_path / "gone.png"
+    cut.write_bytes(spot.read_bytes()[:60])
+    words = ["predict-image", result.name, *map(str, (cut, spot, gone))]
+    assert main([*words, "--device", "cpu", "--json"]) == 1
+    said = capsys.readouterr()
+    content = json.loads(said.out)
+    assert [one["image"] for one in content["images"]] == [str(spot)]
+    assert content["images"][0]["label"] == "tumour"
+    assert [one["image"] for one in content["refused"]] == [str(cut), str(gone)]
+    assert content["refused"][1]["reason"].startswith("There is no file 'gone.png'")
+    first, second, end = said.err.splitlines()
+    assert first.startswith("Error in cut.png: 'cut.png' cannot be read")
+    assert second.startswith("Error in gone.png: There is no file")
+    assert end.startswith("Error: 2 of 3 pictures could not be read.")
+    assert str(tmp_path) not in said.err
+    assert main([*words, "--device", "cpu"]) == 1
+    said = capsys.readouterr()
+    assert "spot.png" in said.out
+    assert "Not for clinical use." in said.out
+    assert len(said.err.splitlines()) == 3
+    assert main(["predict-image", result.name, str(cut), str(gone)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "2 of 2" in said.err
+
+
 def test_a_dicom_slice_is_seen_as_the_picture_of_its_window(trained, tmp_path):
     result, _out, _home = trained
     classifier = PictureClassifier(find_classifier(result.model), "cpu")

@@ -11,6 +11,7 @@ import torch
 
 from dicom_factory import Style, write_series
 from napari_liverseg.core.errors import CaseError
+from napari_liverseg.core.progress import ignore_progress
 from napari_liverseg.inference.prepare import prepare
 from napari_liverseg.inference.preprocessing import normalise
 from napari_liverseg.io.label_map import read_label_map
@@ -18,6 +19,7 @@ from napari_liverseg.io.labelled_set import LabelledCase, find_labelled
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.measure.agreement import count_voxels, measure_agreement
 from napari_liverseg.models.spec import read_spec
+from napari_liverseg.training.case_slices import cut_slices
 from napari_liverseg.training.folds import draw_folds, keep_folds
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.prepared_case import Reading, prepare_case
@@ -28,6 +30,7 @@ from training_case import (
     tiny_recipe,
     write_datalist,
     write_dicom_set,
+    write_turned,
 )
 
 
@@ -228,6 +231,28 @@ def test_a_ct_in_dicom_that_changed_is_prepared_anew(tmp_path):
     assert np.median(after.hu - before.hu) == 50
     assert after.series_key == before.series_key
     assert after.ct_key != before.ct_key
+
+
+def test_one_ct_in_two_formats_is_one_ct(tmp_path):
+    listed = write_dicom_set(tmp_path / "set", ("p1", "p2"))
+    first, second = find_labelled(listed).cases
+    copy = write_turned(first.image, tmp_path / "set" / "copy.nii.gz")
+    assert open_ct(copy).source.shape != open_ct(first.image).source.shape
+    items = [
+        {"image": str(image), "label": str(label)}
+        for image, label in (
+            (first.image, first.label),
+            (second.image, second.label),
+            (copy, first.label),
+        )
+    ]
+    labels = {"background": 0, "liver": 1, "tumour": 2}
+    listed = write_datalist(tmp_path / "list.json", items, labels=labels)
+    reason = "1 of 3 cases .*\n  ct0: It is the same CT as 'copy'"
+    with pytest.raises(CaseError, match=reason):
+        run_tiny(listed, tmp_path / "out")
+    with pytest.raises(CaseError, match=reason):
+        cut_slices(listed, tmp_path / "slices", (-160.0, 240.0), ignore_progress)
 
 
 def test_unknown_patients_are_said_plainly():

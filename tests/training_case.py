@@ -6,10 +6,13 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import SimpleITK as sitk
 import yaml
 
 from dicom_factory import Style, write_series
+from napari_liverseg.io.grid import to_image
 from napari_liverseg.io.label_map import write_label_map
+from napari_liverseg.io.open import open_ct
 from napari_liverseg.io.retraining_set import add_case
 from napari_liverseg.synthesis.phantom import make_phantom
 from napari_liverseg.training.compute import Place
@@ -86,6 +89,14 @@ def write_dicom_set(folder: Path, patients) -> Path:
         items.append({"image": f"ct{number}", "label": label.name})
     labels = {"background": 0, "liver": 1, "tumour": 2}
     return write_datalist(folder / "list.json", items, labels=labels)
+
+
+def write_turned(image: Path, copy: Path) -> Path:
+    """Write a CT once more, in another format and with other axes."""
+    volume = open_ct(image)
+    turned = sitk.DICOMOrient(to_image(volume.hu, volume.geometry), "SAR")
+    sitk.WriteImage(turned, str(copy))
+    return copy
 
 
 def write_datalist(path: Path, items, **content) -> Path:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from napari_liverseg.batch.order import Parcel, Refused, digest_of
+from napari_liverseg.batch.order import Parcel, Refused
 from napari_liverseg.batch.work import refusal_of
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import DeviceError, ModelError
 from napari_liverseg.models.bundle import MonaiBundle, read_bundle
+from napari_liverseg.models.digest import digest_of
 from napari_liverseg.models.mapping import find_mapping
 from napari_liverseg.models.two_stage import (
     DETAIL,

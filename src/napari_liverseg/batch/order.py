@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -14,6 +13,7 @@ from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.core.volume import CTVolume
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.models.bundle import MonaiBundle
+from napari_liverseg.models.digest import digest_of
 from napari_liverseg.models.nnunet_model import NnUNetModel
 from napari_liverseg.models.two_stage import TwoStage, stages_of
 
@@ -237,22 +237,6 @@ def card_of(model: Model) -> ModelCard:
     liver = model.liver if isinstance(model, TwoStage) else None
     stages = tuple(_stage_card(stage) for stage in stages_of(model))
     return ModelCard(model.name, model.version, digest_of(model), stages, liver)
-
-
-def digest_of(model: Model) -> str:
-    """Return a hash of all that decides what a model says of a CT.
-
-    Weights alone do not: the same ones give other masks at another HU window, or where
-    two stages are joined otherwise.
-    Names and dates do not at all: a copy's may be others.
-    """
-    stages = [
-        (s.sha256, s.layers, s.input, s.windows, s.output, s.post_processing)
-        for s in stages_of(model)
-    ]
-    joining = model.joining if isinstance(model, TwoStage) else ()
-    parts = (model.sha256, model.post_processing, *stages, *joining)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _stage_card(model: Model) -> StageCard:

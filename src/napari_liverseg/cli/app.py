@@ -11,6 +11,7 @@ import typer
 
 from napari_liverseg.cli.batch import batch
 from napari_liverseg.cli.compare import compare
+from napari_liverseg.cli.ending import DONE, REFUSED, STOPPED
 from napari_liverseg.cli.inspect import inspect
 from napari_liverseg.cli.measure import measure
 from napari_liverseg.cli.models import models
@@ -21,9 +22,6 @@ from napari_liverseg.cli.text import printable
 from napari_liverseg.cli.train import train
 from napari_liverseg.cli.viewer import demo, view
 from napari_liverseg.core.errors import CancelledError, LiversegError
-
-DONE, REFUSED, STOPPED = 0, 1, 130
-"""Exit codes beside 2, wrong usage, which typer gives."""
 
 NO_MEMORY = (
     "There is not enough memory. Close other programs, or choose a smaller CT or crop "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_liverseg.cli.ending import say_refused, says_when_stopped
 from napari_liverseg.cli.options import (
     DeviceName,
     LookName,
@@ -19,7 +20,6 @@ from napari_liverseg.cli.options import (
     as_decisions,
 )
 from napari_liverseg.cli.progress import progress_bar
-from napari_liverseg.cli.text import printable
 from napari_liverseg.core.errors import CaseError, LiversegError, MissingExtraError
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.options import RunOptions
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from napari_liverseg.batch.order import Wish
     from napari_liverseg.batch.summary import Row
     from napari_liverseg.core.progress import OnProgress
-
-STOPPED = 130
 
 
 class Sending(StrEnum):
@@ -130,11 +128,8 @@ def batch(  # noqa: PLR0913 - typer reads the options from the parameters
         send=send.value,
         options=RunOptions(look=look.value, mirror=mirror),
     )
-    try:
+    with says_when_stopped("Finished cases stay; run again to go on with the rest."):
         run(source, output, wish, place)
-    except KeyboardInterrupt:
-        typer.echo("Finished cases stay; run again to go on with the rest.", err=True)
-        raise typer.Exit(STOPPED) from None
 
 
 def run(source: Path, output: Path, wish: "Wish", place: Place) -> None:
@@ -184,8 +179,7 @@ class Teller:
     def ended(self, row: "Row", ended: int, total: int, left_s: float | None) -> None:
         """Draw the bar; of a case that was refused, say why."""
         if row.status == "refused":
-            text = f"Error in {row.name}: {row.problems}"
-            typer.echo(printable(text), err=True)
+            say_refused(row.name, row.problems)
         left = "" if left_s is None or ended == total else f", {_about(left_s)} left"
         self._on_progress(ended, total, f"Case {ended} of {total}{left}")
 

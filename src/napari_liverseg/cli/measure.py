@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_liverseg.cli.ending import Refusals
 from napari_liverseg.cli.text import columns, printable
-from napari_liverseg.core.errors import CaseError, LiversegError
+from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.segmentation import LABELS
 
 if TYPE_CHECKING:
@@ -146,21 +147,15 @@ def _measure_folders(
     match = match_folders(prediction, truth)
     _say_unmatched(match)
     cases: dict[str, CaseMeasures] = {}
-    refused: dict[str, str] = {}
+    refusals = Refusals()
     for name, (ours, theirs) in match.pairs.items():
-        try:
+        with refusals.told(name):
             cases[name] = measure_files(ours, theirs, reading)
-        except LiversegError as error:
-            # One bad file must not cost the measures of a hundred good ones.
-            refused[name] = str(error)
-            typer.echo(printable(f"Error in {name}: {error}"), err=True)
     if cases and as_json:
-        _print_json(as_dict(cases, match, refused))
+        _print_json(as_dict(cases, match, dict(refusals.reasons)))
     elif cases:
         typer.echo(say_summary(cases))
-    if refused:
-        found = f"{len(refused)} of {len(match.pairs)} cases could not be measured."
-        raise CaseError(found, "Mend or remove these files and run again.")
+    refusals.end(len(match.pairs), "cases could not be measured")
 
 
 def _say_unmatched(match: "FolderMatch") -> None:

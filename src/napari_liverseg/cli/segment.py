@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_liverseg.batch.opening import open_chosen
-from napari_liverseg.batch.order import digest_of
 from napari_liverseg.batch.outputs import all_or_none
 from napari_liverseg.batch.report import peak_memory_mb, say_result
 from napari_liverseg.batch.result import (
@@ -35,6 +34,7 @@ from napari_liverseg.core.errors import CancelledError, ExportError
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.options import Listener, RunOptions
 from napari_liverseg.io.formats import is_image_file, stem
+from napari_liverseg.models.digest import digest_of
 
 if TYPE_CHECKING:
     from napari_liverseg.core.problem import Decision

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_liverseg.cli.ending import STOPPED
 from napari_liverseg.cli.options import DeviceName
 from napari_liverseg.cli.progress import progress_bar
 from napari_liverseg.cli.text import printable
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from napari_liverseg.training.curves import Epoch
     from napari_liverseg.training.order import Order, Trained
     from napari_liverseg.training.recipe import Recipe
-
-STOPPED = 130
 
 
 def train(  # noqa: PLR0913 - typer reads the options from the parameters
@@ -141,6 +140,8 @@ def _on_epoch(_epoch: "Epoch", text: str) -> None:
 
 def _say(trained: "Trained", output: Path) -> None:
     """Say what became of a training, and how to go on where it is not over."""
+    for line in trained.broke_down:
+        typer.echo(printable(line), err=True)
     if trained.was_stopped:
         text = f"Stopped; the training is kept in {output}. Go on with --resume."
         typer.echo(text, err=True)

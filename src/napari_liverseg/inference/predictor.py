@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
     from napari_liverseg.inference.devices import Device
+    from napari_liverseg.inference.pipeline import Outcome
     from napari_liverseg.models.contract import Model
 
 
@@ -114,8 +115,23 @@ class Predictor:
             is_cancelled,
             listener or Listener(),
         )
-        belief = found.belief
-        record = RunRecord(
+        belief, record = found.belief, self._record(found, options, started)
+        probabilities = Probabilities(
+            liver=belief.liver,
+            tumour=belief.tumour,
+            decision=belief.decision,
+            box=belief.box,
+            geometry=volume.geometry,
+            run=record,
+            post_processing=self.model.post_processing,
+        )
+        on_progress(1, 1, "Segmentation is complete")
+        told = replace(record, notes=(*record.notes, *doubts(probabilities)))
+        return replace(probabilities, run=told)
+
+    def _record(self, found: Outcome, options: RunOptions, started: float) -> RunRecord:
+        """Return how a run was done, for reports."""
+        return RunRecord(
             model=self.model.name,
             model_version=self.model.version,
             model_sha256=self.model.sha256,
@@ -130,15 +146,3 @@ class Predictor:
             asked_look=options.look,
             mirror=options.mirror,
         )
-        probabilities = Probabilities(
-            liver=belief.liver,
-            tumour=belief.tumour,
-            decision=belief.decision,
-            box=belief.box,
-            geometry=volume.geometry,
-            run=record,
-            post_processing=self.model.post_processing,
-        )
-        on_progress(1, 1, "Segmentation is complete")
-        told = replace(record, notes=(*record.notes, *doubts(probabilities)))
-        return replace(probabilities, run=told)

@@ -20,8 +20,13 @@ PATIENCE_S = 60.0
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other exports out of a folder meanwhile.
+def locked(
+    folder: Path,
+    name: str = LOCK_FILE,
+    patience_s: float | None = None,
+    busy: ExportError | None = None,
+) -> Iterator[None]:
+    """Keep others out of a folder meanwhile: exports, or what takes the same name.
 
     A share that knows no locks is written without, as there is no better way.
 
@@ -29,19 +34,24 @@ def locked(folder: Path) -> Iterator[None]:
     ----------
     folder : Path
         It has to be there.
+    name : str
+        Of the file in it that is locked. It stays; the lock ends with the process.
+    patience_s : float or None
+        How long another one is waited for; None takes `PATIENCE_S`.
+    busy : ExportError or None
+        What to raise then.
 
     Raises
     ------
     ExportError
-        When another export takes longer than `PATIENCE_S`, or the folder cannot be
-        written to.
+        When another one takes longer, or the folder cannot be written to.
     """
-    lock = FileLock(folder / LOCK_FILE, timeout=PATIENCE_S)
+    wait_s = PATIENCE_S if patience_s is None else patience_s
+    lock = FileLock(folder / name, timeout=wait_s)
     try:
         lock.acquire()
     except Timeout as error:
-        found = f"Somebody else is adding to '{folder.name}'."
-        raise ExportError(found, "Try again in a minute.") from error
+        raise busy or _busy(folder) from error
     except NotImplementedError:
         pass
     except OSError as error:
@@ -51,3 +61,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _busy(folder: Path) -> ExportError:
+    found = f"Somebody else is adding to '{folder.name}'."
+    return ExportError(found, "Try again in a minute.")

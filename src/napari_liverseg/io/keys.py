@@ -65,6 +65,19 @@ def volume_key(voxels: NDArray[np.generic], geometry: Geometry) -> str:
     return _digest([rounded.encode(), np.ascontiguousarray(voxels).data.cast("B")], b"")
 
 
+def voxel_key(hu: NDArray[np.generic]) -> str:
+    """Return a key of the voxels of a CT, the same whatever format it came in.
+
+    Parameters
+    ----------
+    hu : ndarray, shape (z, y, x)
+        `CTVolume.hu`, or labels on its grid: turned to LPS, in the smallest type that
+        holds them, so that files of other axes and number types agree. Where the grid
+        lies does not count, for formats round it, and some files lost it.
+    """
+    return hashlib.sha256(np.ascontiguousarray(hu).data.cast("B")).hexdigest()
+
+
 def installation() -> str:
     """Return what tells this installation from others, and not its secret.
 

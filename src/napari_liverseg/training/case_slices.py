@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.progress import never_cancelled
 from napari_liverseg.core.segmentation import TUMOUR
+from napari_liverseg.io.keys import voxel_key
 from napari_liverseg.io.labelled_pictures import find_pictures, tell_patients
 from napari_liverseg.io.labelled_set import DATASET, find_labelled
 from napari_liverseg.training.caseload import check_each
@@ -44,12 +45,14 @@ class Cut:
 
     Parameters
     ----------
-    series_key : str
+    series_key, ct_key : str
+        See `PreparedCase`.
     names_patient : bool
         Whether the data set or the CT does.
     """
 
     series_key: str
+    ct_key: str
     names_patient: bool
 
 
@@ -129,7 +132,8 @@ def _cut(
             place / f"{case.name}_{z:04d}.png",
             partial(_write, grey.round().astype(np.uint8)),
         )
-    return Cut(volume.series_key, names_patient=owner is not None)
+    key = voxel_key(volume.hu)
+    return Cut(volume.series_key, key, names_patient=owner is not None)
 
 
 def _write(grey: NDArray[np.uint8], part: Path) -> None:

@@ -23,7 +23,11 @@ class HasKey(Protocol):
 
     @property
     def series_key(self) -> str:
-        """The same for the same CT."""
+        """The same for the same series, or the same file."""
+
+    @property
+    def ct_key(self) -> str:
+        """The same for the same voxels, see `io.keys.voxel_key`."""
 
 
 Checked = TypeVar("Checked", bound=HasKey)
@@ -94,11 +98,13 @@ def check_each(
         except LiversegError as error:
             bad[case.name] = str(error)
             continue
-        twin = owner.setdefault(prepared.series_key, case.name)
-        if twin != case.name:
+        keys = (prepared.series_key, prepared.ct_key)
+        twin = next((owner[key] for key in keys if key in owner), None)
+        if twin is not None:
             # The same CT on both sides of a fold would be a test on what was learnt.
             bad[case.name] = f"It is the same CT as '{twin}'. Leave one of them out."
             continue
+        owner.update(dict.fromkeys(keys, case.name))
         good[case.name] = prepared
     if bad:
         raise CaseError(_report(bad, len(cases.cases)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,33 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_whole(Path(path), write)
 
 
-def step_of(path: Path) -> int:
-    """Return at which step a checkpoint was made.
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What a checkpoint holds, as far as this program looks into it.
+
+    Parameters
+    ----------
+    step : int
+        At which it was made.
+    learner : dict of str to Tensor
+        State of the `Learner`.
+    watch : dict
+        State of the `Watch`.
+    """
+
+    step: int
+    learner: dict[str, torch.Tensor]
+    watch: dict[str, Any]
+
+
+def read_checkpoint(path: Path, watch: str) -> Kept:
+    """Return what a checkpoint holds.
+
+    Parameters
+    ----------
+    path : Path
+    watch : str
+        The key of the `Watch` among Lightning's callbacks.
 
     Raises
     ------
@@ -49,7 +75,8 @@ def step_of(path: Path) -> int:
     """
     try:
         content = torch.load(path, "cpu", weights_only=True, mmap=True)
-        return int(content["global_step"])
+        made_at = int(content["global_step"])
+        return Kept(made_at, content["state_dict"], content["callbacks"][watch])
     except Exception as error:  # torch raises its own kinds for a broken file
         found = f"The checkpoint {path} cannot be read."
         step = f"Remove the folder {path.parent} to train this fold again."

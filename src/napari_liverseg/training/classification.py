@@ -39,8 +39,10 @@ from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.models.store import QUICK, find_model
 from napari_liverseg.models.two_stage import TwoStage
+from napari_liverseg.training.breakdown import clauses, sentences
 from napari_liverseg.training.card import NOT_CLINICAL
 from napari_liverseg.training.case_slices import cut_slices, has_label_maps
+from napari_liverseg.training.claim import claimed
 from napari_liverseg.training.classifier_fit import (
     ClassifierEpoch,
     ClassifierFit,
@@ -90,16 +92,19 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
     CaseError
         When pictures are no good, in one report, or cannot be split.
     ModelError
-        When the backbone's weights do not fit, or training broke down.
+        When the backbone's weights do not fit, or training broke down before
+        anything was kept.
     ExportError
-        When the folder is taken, or the disk is full.
+        When the folder is taken, another training is at work in it, it or the
+        classifiers' folder cannot be written to, or the disk is full.
     DeviceError
         When devices are not there, several were asked for, or memory runs out.
     """
     if order.place.devices > 1 or order.fold is not None:
         found = "A classifier trains on one device, without folds."
         raise DeviceError(found, "Leave --devices and --fold out.")
-    with ears.stop.by_signal():
+    listed = classifiers_folder()
+    with ears.stop.by_signal(), claimed(order, (0,), listed, follows=False):
         open_run(order, recipe, follows=False)
         if (order.out / RESULT_FILE).is_file():  # it is over already
             return _trained(order, ClassifierSpec.read(order.model))
@@ -251,6 +256,7 @@ def _finish(
         "cut_off": cut_off,
         "figures": _figures(verdict, spec, test),
         "training_data": "; ".join(said),
+        "notice": "; ".join((spec.notice, *clauses([order.fold_folder(0)]))),
     }
     spec = ClassifierSpec.model_validate({**spec.model_dump(), **known})
     saved = _save(fit.network, spec, order.model)
@@ -264,7 +270,11 @@ def _finish(
 def _trained(order: Order, saved: ClassifierSpec) -> Trained:
     lines = [figure.line for figure in saved.figures]
     lines.append(f"Use it: napari-liverseg predict-image {saved.name} PICTURE")
-    return Trained(order.model, saved.name, order.report, figures=tuple(lines))
+    told = sentences([order.fold_folder(0)])
+    report = order.report
+    return Trained(
+        order.model, saved.name, report, figures=tuple(lines), broke_down=told
+    )
 
 
 def _save(network: Classifier, spec: ClassifierSpec, folder: Path) -> ClassifierSpec:

@@ -13,6 +13,12 @@ from torch.nn import functional
 from torch.utils.tensorboard import SummaryWriter
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.training.breakdown import (
+    Breakdown,
+    BrokeDownError,
+    note_breakdown,
+    read_breakdown,
+)
 from napari_liverseg.training.checkpoint_file import CHECKPOINT_FILE
 from napari_liverseg.training.curves import BOARD_FOLDER, Epoch
 from napari_liverseg.training.pace import Pace, say_duration
@@ -119,15 +125,20 @@ class ClassifierFit:
         Raises
         ------
         ModelError
-            When the loss is no number any more.
+            When the loss is no number any more, before anything was kept; later
+            the best network from before is what came of it, and that is noted.
         ExportError
             When the disk is full; the last checkpoint stays.
         """
-        while not self._is_over():
+        while not self._is_over() and read_breakdown(self.folder) is None:
             if self.ears.stop.is_asked:
                 self.was_stopped = True
                 return
-            row = self._epoch()
+            try:
+                row = self._epoch()
+            except BrokeDownError as error:
+                note_breakdown(self.folder, error.breakdown)
+                break
             self._save()
             self._show(row)
             self._tell(row)
@@ -149,6 +160,7 @@ class ClassifierFit:
         labels = self.data.labels[list(self.data.split.validation)]
         weights = self.weights.cpu()
         missed = float(functional.cross_entropy(scores, labels, weights))
+        self._refuse_broken(missed, number)
         right = float((scores.argmax(1) == labels).double().mean())
         rate = float(self.optimiser.param_groups[0]["lr"])
         row = ClassifierEpoch(
@@ -195,6 +207,8 @@ class ClassifierFit:
     def _refuse_broken(self, loss: float, number: int) -> None:
         if math.isfinite(loss):
             return
+        if self.best:
+            raise BrokeDownError(Breakdown(number, "the loss is no number"))
         found = f"Training broke down in epoch {number}: the loss is no number."
         step = "Lower the learning rate, and train into another folder."
         raise ModelError(found, step)

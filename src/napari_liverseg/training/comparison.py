@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import statistics
+import hashlib
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CaseError, LiversegError, ModelError
-from napari_liverseg.core.progress import stop_if
 from napari_liverseg.core.segmentation import TUMOUR
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.predictor import Predictor
+from napari_liverseg.io.keys import voxel_key
 from napari_liverseg.io.labelled_set import OWN_ID, find_labelled
 from napari_liverseg.measure.case import measure_case
 from napari_liverseg.models.classifier_spec import CLASSIFIER_FILE
+from napari_liverseg.models.digest import digest_of
 from napari_liverseg.models.store import find_model
+from napari_liverseg.training.compared import NO_TUMOUR, Compared, OnCase
 from napari_liverseg.training.folds import FOLDS_FILE
 from napari_liverseg.training.held_out import as_it_comes
+from napari_liverseg.training.kept_cases import KeptCases
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.prepared_case import Reading, open_labelled
 from napari_liverseg.training.seen import Seen
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from napari_liverseg.core.progress import IsCancelled, OnProgress
+    from napari_liverseg.core.progress import OnProgress
     from napari_liverseg.io.labelled_set import LabelledCase
     from napari_liverseg.measure.case import CaseMeasures
     from napari_liverseg.models.contract import Model
@@ -41,97 +45,33 @@ NO_MATTER_MM = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
-class OnCase:
-    """What one model reached on one case.
+class _Checked:
+    """A case that every model can be measured on.
 
     Parameters
     ----------
-    case : str
-        Its public name: an ID of our own, or its number.
-    liver_dice, liver_iou, liver_accuracy : float
-    tumour_dice, tumour_iou, lesion_recall : float or None
-        None where the case has no tumour; recall is the share of lesions touched.
-    tumour_accuracy : float or None
-        Accuracies are shares of all voxels; background dominates them.
-    false_tumour_ml : float or None
-        Found in a case without tumour; None in others. All measures of tumour are
-        None where the data set labels none, or the model knows none.
-    seconds : float
-        From the opened CT to its masks.
-    is_seen : bool or None
-        Whether the model was trained on it; None where nobody knows.
+    case : LabelledCase
+    shown : str
+        Its public name.
+    ct_keys : tuple of str
+        Of its series and of its voxels, see `Seen`.
+    content : str
+        Of all that is measured: voxels, labels and their grid.
     """
 
-    case: str
-    liver_dice: float
-    liver_iou: float
-    liver_accuracy: float
-    tumour_dice: float | None
-    tumour_iou: float | None
-    tumour_accuracy: float | None
-    lesion_recall: float | None
-    false_tumour_ml: float | None
-    seconds: float
-    is_seen: bool | None
-
-    @property
-    def numbers(self) -> dict[str, float | None]:
-        """The measures by name."""
-        return {name: getattr(self, name) for name in MEASURES}
+    case: LabelledCase
+    shown: str
+    ct_keys: tuple[str, str]
+    content: str
 
 
-MEASURES = {
-    "liver_dice": "liver Dice",
-    "liver_iou": "liver IoU",
-    "liver_accuracy": "liver voxel accuracy",
-    "tumour_dice": "tumour Dice",
-    "tumour_iou": "tumour IoU",
-    "tumour_accuracy": "tumour voxel accuracy",
-    "lesion_recall": "lesion recall",
-    "false_tumour_ml": "invented tumour, ml",
-    "seconds": "seconds a case",
-}
-"""Every measure of `OnCase`, and what a reader calls it."""
+@dataclass(frozen=True, eq=False)
+class _Contestant:
+    """A model that is ready, what it was trained on, and what tells it from others."""
 
-NO_TUMOUR: dict[str, float | None] = {
-    name: None for name in MEASURES if "tumour" in name or "lesion" in name
-}
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One model and all that it reached.
-
-    Parameters
-    ----------
-    name, title : str
-        Of models of one name each has its place among the runs behind it.
-    parameters : int
-        Of all its networks together.
-    networks : int
-    device : str
-    cases : tuple of OnCase
-        In the order of the data set, the same for every model.
-    """
-
-    name: str
-    title: str
-    parameters: int
-    networks: int
-    device: str
-    cases: tuple[OnCase, ...]
-
-    @property
-    def seen(self) -> int | None:
-        """How many of the cases the model was trained on; None where nobody knows."""
-        known = [case.is_seen for case in self.cases if case.is_seen is not None]
-        return sum(known) if known else None
-
-    def mean(self, measure: str) -> float | None:
-        """Return the mean of a measure over the cases that have it."""
-        known = [case.numbers[measure] for case in self.cases]
-        there = [value for value in known if value is not None]
-        return statistics.fmean(there) if there else None
+    predictor: Predictor
+    seen: Seen | None
+    digest: str
 
 
 def compare(
@@ -139,7 +79,7 @@ def compare(
     data: Path,
     device: str,
     on_progress: OnProgress,
-    is_cancelled: IsCancelled,
+    kept: KeptCases | None = None,
 ) -> tuple[Compared, ...]:
     """Run every model on every case, and measure it on the case's own grid.
 
@@ -150,7 +90,10 @@ def compare(
     data : Path
         See `io.labelled_set.find_labelled`.
     device : str
-    on_progress, is_cancelled : callable
+    on_progress : callable
+    kept : KeptCases or None
+        What an earlier call left there is not computed again, and each case that is
+        finished is put there.
 
     Raises
     ------
@@ -158,40 +101,26 @@ def compare(
         When a run holds no model, or models are of different organs.
     CaseError
         Before any model runs, with every case that is no good.
-    CancelledError
-        Once the user asked to stop.
     """
+    kept = kept or KeptCases()
     models = [_model_of(run) for run in runs]
     labelled = find_labelled(data)
     values = label_values(labelled.labels, _names(models))
     known = tuple(sorted({*labelled.labels.values(), 0}))
     reading = Reading(values, known, NO_MATTER_MM)
-    _check(labelled.cases, reading, on_progress, is_cancelled)
-    made = []
+    cases = _check(labelled.cases, reading, on_progress)
     names = _told_apart([model.name for model in models])
+    made = []
     for number, (run, model) in enumerate(zip(runs, models, strict=True)):
         predictor = Predictor(model, device)
-        seen = Seen.by(Path(run))
+        contestant = _Contestant(predictor, Seen.by(Path(run)), digest_of(model))
         results = []
-        for place, case in enumerate(labelled.cases):
-            stop_if(is_cancelled)
-            done = number * len(labelled.cases) + place
-            text = f"{names[number]}, case {place + 1} of {len(labelled.cases)}"
-            on_progress(done, len(models) * len(labelled.cases), text)
-            shown = _public_name(case, place)
-            results.append(_on_case(predictor, case, shown, reading, seen))
-        networks = _all_networks(predictor)
-        count = sum(p.numel() for net in networks for p in net.parameters())
-        made.append(
-            Compared(
-                name=names[number],
-                title=model.title,
-                parameters=count,
-                networks=len(networks),
-                device=predictor.device.name,
-                cases=tuple(results),
-            )
-        )
+        for place, case in enumerate(cases):
+            done = number * len(cases) + place
+            text = f"{names[number]}, case {place + 1} of {len(cases)}"
+            on_progress(done, len(models) * len(cases), text)
+            results.append(_reached(contestant, case, reading, kept))
+        made.append(_compared(names[number], predictor, tuple(results)))
     return tuple(made)
 
 
@@ -205,24 +134,41 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 
 
 def _check(
-    cases: Sequence[LabelledCase],
-    reading: Reading,
-    on_progress: OnProgress,
-    is_cancelled: IsCancelled,
-) -> None:
+    cases: Sequence[LabelledCase], reading: Reading, on_progress: OnProgress
+) -> tuple[_Checked, ...]:
     """Refuse cases that are no good before hours are spent on the others."""
-    bad = {}
+    good, bad = [], {}
     for place, case in enumerate(cases):
-        stop_if(is_cancelled)
         on_progress(place, len(cases), f"Checking case {place + 1}")
         try:
-            open_labelled(case, reading)
+            good.append(_checked(case, place, reading))
         except LiversegError as error:
             bad[case.name] = str(error)
     if bad:
         head = f"{len(bad)} of {len(cases)} cases cannot be used; no model was run."
         lines = (f"  {name}: {reason}" for name, reason in bad.items())
         raise CaseError("\n".join([head, *lines]))
+    return tuple(good)
+
+
+def _checked(case: LabelledCase, place: int, reading: Reading) -> _Checked:
+    volume, truth = open_labelled(case, reading)
+    ct_key = voxel_key(volume.hu)
+    content = _key(ct_key, voxel_key(truth.labels), volume.geometry)
+    keys = (volume.series_key, ct_key)
+    return _Checked(case, _public_name(case, place), keys, content)
+
+
+def _compared(name: str, predictor: Predictor, cases: tuple[OnCase, ...]) -> Compared:
+    networks = _all_networks(predictor)
+    return Compared(
+        name=name,
+        title=predictor.model.title,
+        parameters=sum(p.numel() for net in networks for p in net.parameters()),
+        networks=len(networks),
+        device=predictor.device.name,
+        cases=cases,
+    )
 
 
 def _all_networks(predictor: Predictor) -> tuple[torch.nn.Module, ...]:
@@ -253,30 +199,46 @@ def _names(models: Iterable[Model]) -> Names:
     return next(iter(wanted), Names())
 
 
-def _on_case(
-    predictor: Predictor,
-    case: LabelledCase,
-    shown: str,
-    reading: Reading,
-    seen: Seen | None,
+def _reached(
+    contestant: _Contestant, case: _Checked, reading: Reading, kept: KeptCases
 ) -> OnCase:
-    volume, truth = open_labelled(case, reading)
+    """Return what a model reaches on a case, computed unless it was kept."""
+    predictor, seen = contestant.predictor, contestant.seen
+    # Tumours that nobody labelled, or looked for, are neither invented nor missed.
+    knows_tumour = bool(predictor.model.output.tumour)
+    knows_tumour &= TUMOUR in reading.values.values()
+    how = (version("napari-liverseg"), predictor.device.name, knows_tumour)
+    key = _key(contestant.digest, case.content, *how)
+    reached = kept.get(key)
+    if reached is None:
+        reached = _measured(predictor, case, reading, knows_tumour)
+        kept.put(key, reached)
+    is_seen = seen.has(case.case.name, case.ct_keys) if seen else None
+    return replace(reached, case=case.shown, is_seen=is_seen)
+
+
+def _measured(
+    predictor: Predictor, case: _Checked, reading: Reading, knows_tumour: bool
+) -> OnCase:
+    volume, truth = open_labelled(case.case, reading)
     started = time.perf_counter()
     found = decide(predictor.predict(volume, options=as_it_comes(predictor.model)))
     seconds = time.perf_counter() - started
-    # Tumours that nobody labelled, or looked for, are neither invented nor missed.
-    knows_tumour = TUMOUR in reading.values.values() and predictor.model.output.tumour
     measures = measure_case(found, truth)
     liver = measures.liver.agreement
     return OnCase(
-        case=shown,
+        case=case.shown,
         liver_dice=liver.dice,
         liver_iou=liver.jaccard,
         liver_accuracy=liver.accuracy,
         **(_of_tumour(measures) if knows_tumour else NO_TUMOUR),
         seconds=seconds,
-        is_seen=seen.has(case.name, volume.series_key) if seen else None,
+        is_seen=None,
     )
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _of_tumour(measures: CaseMeasures) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from napari_liverseg.training.comparison import MEASURES
+from napari_liverseg.training.compared import MEASURES
 from napari_liverseg.training.page import shown, table, write_page
 from napari_liverseg.training.plots import COLOURS, as_html
 from napari_liverseg.training.whole_file import write_text
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from napari_liverseg.training.comparison import Compared
+    from napari_liverseg.training.compared import Compared
 
 PAGE_FILE, CASES_FILE = "comparison.html", "comparison.csv"
 

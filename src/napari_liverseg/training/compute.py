@@ -18,7 +18,13 @@ from lightning.pytorch.strategies import DDPStrategy
 from napari_liverseg.core.errors import DeviceError
 from napari_liverseg.inference.fallback import is_out_of_memory
 from napari_liverseg.inference.precision import multiplies_bf16
-from napari_liverseg.training.launch import by_torchrun, processes, slurm_tasks
+from napari_liverseg.training.cores import usable_cores
+from napari_liverseg.training.launch import (
+    by_torchrun,
+    cores_of_task,
+    processes,
+    slurm_tasks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +54,7 @@ class Place:
         Processes on this computer, one a GPU; on a CPU so many processes.
     workers : int or None
         Processes beside each of them that draw patches; None takes what the
-        processor has to spare.
+        processor has to spare, of the cores that this process may use.
     """
 
     device: str = "auto"
@@ -91,8 +97,16 @@ class Place:
         if self.workers is not None:
             return self.workers
         here, _ = processes(os.environ, self.devices)
-        spare = (os.cpu_count() or 1) // here - 1
-        return max(0, min(spare, MOST_WORKERS))
+        cores, own = usable_cores(), cores_of_task(os.environ)
+        # SLURM may have bound this process to its own cores, or to those of all.
+        mine = cores // here if own is None else min(cores, own)
+        return max(0, min(mine - 1, MOST_WORKERS))
+
+    @property
+    def world(self) -> int:
+        """How many processes train together, on all computers."""
+        here, nodes = processes(os.environ, self.devices)
+        return here * nodes
 
     def trainer_options(self) -> dict[str, Any]:
         """Return what Lightning's Trainer is told of devices and processes."""

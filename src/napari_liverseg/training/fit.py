@@ -14,7 +14,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from napari_liverseg.models.network import build_network
 from napari_liverseg.synthesis.sample import PatchGrid
-from napari_liverseg.training.checkpoint_file import WholeCheckpoints, step_of
+from napari_liverseg.training.breakdown import (
+    BrokeDownError,
+    note_breakdown,
+    read_breakdown,
+)
+from napari_liverseg.training.checkpoint_file import WholeCheckpoints, read_checkpoint
 from napari_liverseg.training.compute import Place, enough_memory, precision_for
 from napari_liverseg.training.curves import BOARD_FOLDER
 from napari_liverseg.training.drawn_patches import even_workers
@@ -67,14 +72,10 @@ class Fitted:
         The best one, on the CPU.
     was_stopped : bool
         Whether somebody asked to stop before it was over.
-    rank, world : int
-        Which of how many processes this is.
     """
 
     network: torch.nn.Module
     was_stopped: bool
-    rank: int
-    world: int
 
 
 def fit_fold(
@@ -89,18 +90,40 @@ def fit_fold(
     A fold with a checkpoint goes on from there, with the same patches in the same
     order as if it had never been interrupted.
 
+    A fold whose loss or weights are no numbers any more is over, where something was
+    kept: its best network from before is what came of it. That is noted.
+
     Raises
     ------
     ModelError
-        When the loss or the weights are no numbers any more.
+        When that happens before anything was kept, or to one of several processes:
+        the others end, and whoever goes on makes the model.
     ExportError
         When the disk is full; the last checkpoint stays.
     DeviceError
         When the devices are not there, lack the recipe's precision or memory.
     """
     watch = Watch(recipe, work.folder, work.held_out, ears, work.minutes)
-    checkpoint = watch.checkpoint if watch.checkpoint.is_file() else None
     learner = Learner(recipe, spec, work.number, work.first)
+    best: dict[str, torch.Tensor] = {}
+    if read_breakdown(work.folder) is None:
+        try:
+            _fit(learner, watch, work, place)
+            best = watch.best or learner.best_guess.cpu().state_dict()
+        except BrokeDownError as error:
+            note_breakdown(work.folder, error.breakdown)
+            if place.world > 1:
+                raise
+    network = build_network(spec.network)
+    network.load_state_dict(best or _best_before(learner, watch))
+    return Fitted(network.eval(), watch.was_stopped)
+
+
+def _fit(learner: Learner, watch: Watch, work: FoldWork, place: Place) -> None:
+    """Train until the fold is over, from its checkpoint if there is one."""
+    recipe, spec = learner.recipe, learner.spec
+    checkpoint = watch.checkpoint if watch.checkpoint.is_file() else None
+    step = read_checkpoint(checkpoint, watch.state_key).step if checkpoint else 0
     with _only_our_words():
         trainer = _trainer(recipe, work, place, watch)
         numbers = Numbers(
@@ -108,7 +131,7 @@ def fit_fold(
             recipe.batch,
             trainer.global_rank,
             trainer.world_size,
-            step_of(checkpoint) if checkpoint else 0,
+            step,
         )
         grid = PatchGrid(spec.patch, spec.spacing_mm)
         world = trainer.world_size
@@ -120,11 +143,16 @@ def fit_fold(
         board = disk_in_words(work.folder / BOARD_FOLDER)  # all else is write_whole's
         with kept_memory(), enough_memory(place.kind), board:
             trainer.fit(learner, loader, ckpt_path=checkpoint, weights_only=True)
-    network = build_network(spec.network)
-    network.load_state_dict(watch.best or learner.best_guess.cpu().state_dict())
-    return Fitted(
-        network.eval(), watch.was_stopped, trainer.global_rank, trainer.world_size
-    )
+
+
+def _best_before(learner: Learner, watch: Watch) -> dict[str, torch.Tensor]:
+    """Return the best network of a checkpoint; the last one where none was tested."""
+    kept = read_checkpoint(watch.checkpoint, watch.state_key)
+    best: dict[str, torch.Tensor] = kept.watch["best"]
+    if not best:
+        learner.load_state_dict(kept.learner)
+        best = learner.best_guess.cpu().state_dict()
+    return best
 
 
 def _trainer(

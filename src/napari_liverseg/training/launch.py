@@ -24,6 +24,12 @@ def slurm_tasks(environment: Mapping[str, str]) -> int:
     return int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
 
 
+def cores_of_task(environment: Mapping[str, str]) -> int | None:
+    """Return the cores that srun gave each of several processes, None where unknown."""
+    said = environment.get("SLURM_CPUS_PER_TASK")
+    return int(said) if said and slurm_tasks(environment) > 1 else None
+
+
 def processes(environment: Mapping[str, str], devices: int) -> tuple[int, int]:
     """Return processes on each computer and computers, as whoever started them says.
 

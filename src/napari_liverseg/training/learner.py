@@ -13,6 +13,7 @@ from napari_liverseg.core.errors import ModelError
 from napari_liverseg.inference.groups import Groups
 from napari_liverseg.inference.preprocessing import normalise
 from napari_liverseg.models.network import build_network
+from napari_liverseg.training.breakdown import Breakdown, BrokeDownError
 from napari_liverseg.training.objective import make_loss
 from napari_liverseg.training.two_planes import mend_two_planes
 
@@ -65,7 +66,7 @@ class Learner(LightningModule):
         self.share = 0.0
         """How much of the training is over, for the schedule."""
         self.last_good: Path | None = None
-        """The checkpoint to name when training breaks down."""
+        """The checkpoint to fall back on when training breaks down."""
 
     @property
     def best_guess(self) -> torch.nn.Module:
@@ -158,8 +159,4 @@ class Learner(LightningModule):
         if self.last_good is None or not self.last_good.is_file():
             step = "Nothing was kept: lower the learning rate, or take precision fp32."
             return ModelError(found, step)
-        step = (
-            f"The last good state is {self.last_good}: lower the learning rate or take "
-            "precision fp32, and train into another folder."
-        )
-        return ModelError(found, step)
+        return BrokeDownError(Breakdown(epoch, reason))

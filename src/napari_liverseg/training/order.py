@@ -93,6 +93,10 @@ class Order:
         """Where a fold, from 0, keeps its files."""
         return self.out / f"fold_{fold + 1}"
 
+    def fold_folders(self, count: int) -> tuple[Path, ...]:
+        """Where the first so many folds keep their files."""
+        return tuple(self.fold_folder(fold) for fold in range(count))
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -111,6 +115,8 @@ class Trained:
         Whether somebody asked to stop.
     figures : tuple of str
         What was measured, in words.
+    broke_down : tuple of str
+        Sentences on folds whose numbers broke, and whose network is from before.
     """
 
     model: Path | None
@@ -119,6 +125,7 @@ class Trained:
     missing: tuple[int, ...] = ()
     was_stopped: bool = False
     figures: tuple[str, ...] = ()
+    broke_down: tuple[str, ...] = ()
 
 
 def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
@@ -140,13 +147,10 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
     ModelError
         When its recipe is another one.
     """
-    if order.out.exists() and not order.out.is_dir():
-        found = f"{order.out} is a file, not a folder."
-        raise ExportError(found, "Choose an empty folder for the training.")
+    refuse_other_folder(order.out)
     kept = order.out / RECIPE_FILE
-    begun = [path.name for path in order.out.glob("fold_*")]
+    begun = _begun(order.out)
     if not kept.is_file() or not begun:
-        _refuse_foreign_folder(order.out)
         if not follows:
             write_text(kept, recipe.as_yaml())
         return
@@ -160,8 +164,19 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
         raise ModelError(found, step)
 
 
-def _refuse_foreign_folder(out: Path) -> None:
-    """Refuse a folder with more in it than what comes before a first fold."""
+def refuse_other_folder(out: Path) -> None:
+    """Refuse what is neither a training's folder, nor empty, nor new.
+
+    Raises
+    ------
+    ExportError
+    """
+    if out.exists() and not out.is_dir():
+        found = f"{out} is a file, not a folder."
+        raise ExportError(found, "Choose an empty folder for the training.")
+    if (out / RECIPE_FILE).is_file() and _begun(out):
+        return
+    # More is in it than what comes before a first fold.
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     # File managers hide their own files there, and so does another job of the same
     # training what it is writing just now.
@@ -169,3 +184,7 @@ def _refuse_foreign_folder(out: Path) -> None:
     if seen - {RECIPE_FILE, CACHE, FOLDS_FILE, BEGUN_FILE}:
         found = f"The folder {out} holds something else."
         raise ExportError(found, "Choose an empty folder for the training.")
+
+
+def _begun(out: Path) -> list[str]:
+    return [path.name for path in out.glob("fold_*")]

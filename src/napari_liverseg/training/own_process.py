@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from napari_liverseg.core.data_folder import data_folder
 from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.core.progress import IN_LINES
+from napari_liverseg.training.breakdown import sentences
 from napari_liverseg.training.order import MEASURES_FILE, RESULT_FILE, START_FOLDER
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ def retrain(
     on_progress : callable
         Told the share of the time and the last that the training said.
     is_cancelled : callable
-        Asked a few times a second; the training then saves and ends.
+        Asked a few times a second; the training then ends, and what it had written is
+        removed, where its folder is new.
 
     Raises
     ------
@@ -86,6 +89,33 @@ def retrain(
         When the training ends with an error, in its own words, or was over before
         it could be stopped.
     """
+    is_new = _make(out)
+    try:
+        return _follow(wish, out, on_progress, is_cancelled)
+    except CancelledError:
+        if is_new:
+            # A copy of every CT, and a state that the window cannot go on with.
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a training has left its model."""
+    return (out / RESULT_FILE).is_file()
+
+
+def _make(out: Path) -> bool:
+    """Make the folder of a training; False where it is not this one's alone."""
+    with contextlib.suppress(OSError):  # the training says what is wrong with it
+        out.mkdir(parents=True)
+        return True
+    return False
+
+
+def _follow(
+    wish: Retraining, out: Path, on_progress: OnProgress, is_cancelled: IsCancelled
+) -> dict[str, Any]:
+    """Run a training to its end, see `retrain`."""
     started = time.monotonic()
     last, said = "Preparing the cases", []
     with _running(_command(wish, out)) as (process, lines):
@@ -107,22 +137,19 @@ def retrain(
     return read_comparison(out)
 
 
-def is_finished(out: Path) -> bool:
-    """Whether a training has left its model."""
-    return (out / RESULT_FILE).is_file()
-
-
 def read_comparison(out: Path) -> dict[str, Any]:
     """Return a training's result, with the measures of held-out cases, new and old.
 
     Returns
     -------
     dict
-        ``name`` and ``sha256`` of the new model, and ``held_out`` and
-        ``start_held_out``, the fields of `CaseResult` for each case.
+        ``name`` and ``sha256`` of the new model, ``held_out`` and
+        ``start_held_out``, the fields of `CaseResult` for each case, and
+        ``broke_down``, sentences on numbers that broke.
     """
     content: dict[str, Any] = json.loads((out / RESULT_FILE).read_text("utf-8"))
     folds = sorted(path for path in out.glob("fold_*") if path.is_dir())
+    content["broke_down"] = sentences(folds)
     for key, part in (("held_out", ""), ("start_held_out", START_FOLDER)):
         files = (fold / part / MEASURES_FILE for fold in folds)
         content[key] = [

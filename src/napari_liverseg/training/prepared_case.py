@@ -16,6 +16,7 @@ from napari_liverseg.core.segmentation import LIVER, TUMOUR
 from napari_liverseg.inference.body import body_box
 from napari_liverseg.inference.look import at_least, widen
 from napari_liverseg.inference.preprocessing import to_model_grid
+from napari_liverseg.io.keys import voxel_key
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.training.whole_file import write_text, write_whole
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 MOST_PLACES = 20_000
 """Voxels of organ and of lesion that are kept as centres of patches."""
+
+SERIES_FILE, CT_FILE = "series.txt", "ct.txt"
+LABEL_FILE, PATIENT_FILE = "label.txt", "patient.txt"
+"""The keys of a prepared case, each in a file beside its arrays."""
 
 FORMAT = 3
 """Counted up when prepared cases of older versions are no longer right."""
@@ -78,7 +83,7 @@ class PreparedCase:
     label_key : str
         The same for the same labels.
     ct_key : str
-        The same for the same voxels, be they of another series.
+        The same for the same voxels, be they of another series or in another format.
     """
 
     case: LabelledCase
@@ -157,7 +162,7 @@ def prepare_case(case: LabelledCase, reading: Reading, cache: Path) -> PreparedC
         When the disk is full.
     """
     folder = cache / _key(case, reading)
-    mark = folder / "series.txt"
+    mark = folder / SERIES_FILE
     if not mark.is_file():
         volume, truth = open_labelled(case, reading)
         spacing = volume.geometry.spacing_mm
@@ -175,14 +180,13 @@ def prepare_case(case: LabelledCase, reading: Reading, cache: Path) -> PreparedC
         _write(folder, "labels", labels)
         _write(folder, "organ", _places(labels >= LIVER))
         _write(folder, "lesion", _places(labels == TUMOUR))
-        for name, voxels in (("label", truth.labels), ("ct", volume.hu)):
-            key = hashlib.sha256(voxels.tobytes()).hexdigest()
-            write_text(folder / f"{name}.txt", key)
-        write_text(folder / "patient.txt", volume.patient_key or "")
+        write_text(folder / LABEL_FILE, voxel_key(truth.labels))
+        write_text(folder / CT_FILE, voxel_key(volume.hu))
+        write_text(folder / PATIENT_FILE, volume.patient_key or "")
         write_text(mark, volume.series_key)
     series, label, ct, patient = (
         (folder / name).read_text(encoding="utf-8")
-        for name in (mark.name, "label.txt", "ct.txt", "patient.txt")
+        for name in (SERIES_FILE, LABEL_FILE, CT_FILE, PATIENT_FILE)
     )
     whose = replace(case, patient=case.patient or patient or None)
     return PreparedCase(whose, folder, series, label, ct)

@@ -14,6 +14,7 @@ from napari_liverseg.models.spec import ModelSpec, read_spec
 from napari_liverseg.models.store import list_models, user_folder
 from napari_liverseg.models.two_stage import TwoStage
 from napari_liverseg.models.two_stage_folder import save_two_stage
+from napari_liverseg.training.breakdown import sentences
 from napari_liverseg.training.folds import FOLDS_FILE, read_folds
 from napari_liverseg.training.order import RESULT_FILE, Order, Trained
 from napari_liverseg.training.report import write_report
@@ -60,16 +61,16 @@ def assemble(order: Order, card: ModelSpec, folds: int, start: Start | None) -> 
     write_report(order.out, spec, read_folds(order.out / FOLDS_FILE), saved.card)
     content = {"name": name, "sha256": saved.sha256}
     write_text(order.out / RESULT_FILE, json.dumps(content, indent=1) + "\n")
-    return _trained(order, saved)
+    return _trained(order, saved, folds)
 
 
-def known_result(order: Order) -> Trained | None:
-    """Return what a training came to that is over already, else None."""
+def known_result(order: Order, folds: int) -> Trained | None:
+    """Return what a training of so many folds came to if it is over, else None."""
     if not (order.out / RESULT_FILE).is_file():
         return None
     model = read_model(order.model)
     assert isinstance(model, ModelSpec | TwoStage)
-    return _trained(order, model)
+    return _trained(order, model, folds)
 
 
 def save_whole(
@@ -102,6 +103,11 @@ def free_name(wanted: str) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _trained(order: Order, model: ModelSpec | TwoStage) -> Trained:
-    said = tuple(figure.line for figure in model.figures)
-    return Trained(order.model, model.name, order.report, figures=said)
+def _trained(order: Order, model: ModelSpec | TwoStage, folds: int) -> Trained:
+    return Trained(
+        order.model,
+        model.name,
+        order.report,
+        figures=tuple(figure.line for figure in model.figures),
+        broke_down=sentences(order.fold_folders(folds)),
+    )

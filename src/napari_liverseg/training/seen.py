@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_liverseg.training.folds import FOLDS_FILE, read_folds
+from napari_liverseg.training.prepared_case import CT_FILE, SERIES_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Seen:
     """What a training has seen: keys of its CTs, else the names of its cases.
+
+    Each CT has two keys, of its series or file and of its voxels: a series may be
+    anonymised anew, and exported in another format.
 
     Parameters
     ----------
@@ -28,11 +33,14 @@ class Seen:
         """Return it for a training's folder, or its model's; None for other runs."""
         if run.name == "model" and (run.parent / FOLDS_FILE).is_file():
             run = run.parent
-        keys = {p.read_text("utf-8") for p in run.glob("cache/*/series.txt")}
+        kept = (
+            p for name in (SERIES_FILE, CT_FILE) for p in run.glob(f"cache/*/{name}")
+        )
+        keys = {path.read_text("utf-8") for path in kept}
         file = run / FOLDS_FILE
         names = read_folds(file).cases if file.is_file() else ()
         return cls(frozenset(keys), frozenset(names)) if keys or names else None
 
-    def has(self, name: str, key: str) -> bool:
-        """Whether a case was seen, by its name in the data set and its CT's key."""
-        return key in self.keys if self.keys else name in self.names
+    def has(self, name: str, keys: Collection[str]) -> bool:
+        """Whether a case was seen, by its name in the data set and its CT's keys."""
+        return not self.keys.isdisjoint(keys) if self.keys else name in self.names

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CancelledError, ModelError
+from napari_liverseg.io.folder_lock import locked
 from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.spec import ModelSpec, read_spec
+from napari_liverseg.models.store import user_folder
 from napari_liverseg.training.alter import room_for
 from napari_liverseg.training.begun_with import BEGUN_FILE, keep_beginning
+from napari_liverseg.training.breakdown import clauses, sentences
 from napari_liverseg.training.card import draft, finished
 from napari_liverseg.training.caseload import check_cases
+from napari_liverseg.training.claim import claimed
 from napari_liverseg.training.compute import precision_for
 from napari_liverseg.training.drawn_patches import refuse_missing
 from napari_liverseg.training.fit import FoldWork, fit_fold
@@ -40,6 +45,8 @@ from napari_liverseg.training.start import Start, as_run, start_of
 from napari_liverseg.training.watch import Ears
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from napari_liverseg.training.curves import Epoch
@@ -79,13 +86,23 @@ class Run:
 
     def card(self, fold: int | None = None) -> ModelSpec:
         """Return the spec with what is known: of one fold, or of all of them."""
-        numbers = range(len(self.folds.held_out)) if fold is None else (fold,)
-        folders = [self.order.fold_folder(number) for number in numbers]
+        folders = self.folders if fold is None else (self.folders[fold],)
         results = [one for folder in folders for one in read_results(folder)]
         cases = self.cases.values()
         keys = (f"{case.series_key} {case.label_key}" for case in cases)
         gate = gate_figures(read_findings(self.spec, folders), self.folds)
-        return finished(self.spec, self.folds, results, self.start, keys, gate)
+        return finished(self.draft, self.folds, results, self.start, keys, gate)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the folds keep their files."""
+        return self.order.fold_folders(len(self.folds.held_out))
+
+    @property
+    def draft(self) -> ModelSpec:
+        """The spec without figures, with what is known of broken folds by now."""
+        notice = "; ".join((self.spec.notice, *clauses(self.folders)))
+        return self.spec.model_copy(update={"notice": notice})
 
 
 def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
@@ -104,21 +121,22 @@ def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
         are others than when the training began.
     ModelError
         When the start is no model of ours or another one than it was, or training
-        broke down.
+        broke down before anything was kept, see `fit_fold`.
     ExportError
-        When the folder is taken, or the disk is full.
+        When the folder is taken, another training is at work in it, it or the models'
+        folder cannot be written to, or the disk is full.
     DeviceError
         When devices are not there or lack the recipe's precision.
     """
-    with ears.stop.by_signal():
+    wanted = _wanted(recipe, order)
+    with ears.stop.by_signal(), ExitStack() as held:
         try:
-            run = _prepare(recipe, order, ears)
+            run = _prepare(recipe, order, ears, held)
         except CancelledError:
             return Trained(None, "", order.report, was_stopped=True)
-        done = known_result(order)
+        done = known_result(order, recipe.folds)
         if done is not None:
             return done
-        wanted = range(len(run.folds.held_out)) if order.fold is None else (order.fold,)
         started = time.monotonic()
         for place, fold in enumerate(wanted):
             minutes = _minutes_for(recipe, started, len(wanted) - place)
@@ -126,11 +144,18 @@ def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
                 return _unfinished(run, was_stopped=True)
         if run.rank > 0 or _missing(run):
             return _unfinished(run)
-        return assemble(order, run.card(), len(run.folds.held_out), run.start)
+        with locked(order.out):  # jobs of one fold each may end together
+            done = known_result(order, recipe.folds)
+            return done or assemble(order, run.card(), recipe.folds, run.start)
 
 
-def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
-    """Check everything that can be wrong before the first step."""
+def _prepare(
+    recipe: SegmentationRecipe, order: Order, ears: Ears, held: ExitStack
+) -> Run:
+    """Check everything that can be wrong before the first step.
+
+    The run's folder is this training's own until `held` is closed.
+    """
     rank = rank_in(os.environ)
     start = start_of(recipe)
     spec = draft(recipe, start)
@@ -150,6 +175,8 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
     if order.fold is not None and order.fold >= recipe.folds:
         found = f"There is no fold {order.fold + 1}: the recipe has {recipe.folds}."
         raise ModelError(found, f"Choose one of 1 to {recipe.folds}.")
+    wanted = _wanted(recipe, order)
+    held.enter_context(claimed(order, wanted, user_folder(), follows=rank > 0))
     open_run(order, recipe, follows=rank > 0)
     cases = check_cases(
         labelled,
@@ -163,6 +190,11 @@ def _prepare(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Run:
     folds = keep_folds(path, known_owners, recipe.folds, recipe.seed)
     keep_beginning(order.out / BEGUN_FILE, cases, start)
     return Run(recipe, order, spec, start, cases, reading, folds, ears, rank)
+
+
+def _wanted(recipe: SegmentationRecipe, order: Order) -> tuple[int, ...]:
+    """Return the folds that are to be trained here, from 0."""
+    return tuple(range(recipe.folds)) if order.fold is None else (order.fold,)
 
 
 def _train_fold(run: Run, fold: int, minutes: float | None) -> bool:
@@ -181,7 +213,7 @@ def _train_fold(run: Run, fold: int, minutes: float | None) -> bool:
         if fitted.was_stopped:
             return False
         if run.rank == 0:
-            save_whole(fitted.network, run.spec, folder / "model")
+            save_whole(fitted.network, run.draft, folder / "model")
     if run.rank == 0 and not (folder / MEASURES_FILE).is_file():
         return _measure(run, fold)
     return True
@@ -268,5 +300,8 @@ def _missing(run: Run) -> tuple[int, ...]:
 
 def _unfinished(run: Run, *, was_stopped: bool = False) -> Trained:
     """Return what there is; of several processes only the first one knows more."""
-    missing = _missing(run) if run.rank == 0 else ()
-    return Trained(None, "", run.order.report, missing, was_stopped)
+    report = run.order.report
+    if run.rank > 0:
+        return Trained(None, "", report, was_stopped=was_stopped)
+    said = sentences(run.folders)
+    return Trained(None, "", report, _missing(run), was_stopped, broke_down=said)

@@ -194,6 +194,7 @@ def say_result(result: dict[str, Any]) -> str:
                 sum(side) / len(pairs) for side in zip(*pairs, strict=True)
             )
             lines.append(f"{title} {before:{form}}, then {after:{form}}")
+    lines += result["broke_down"]
     if cases < 5:
         lines.append("So few cases prove little: look at both on a new CT.")
     return "\n".join(lines)
