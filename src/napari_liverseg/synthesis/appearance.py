@@ -37,7 +37,7 @@ VESSEL_WIDTH, VESSEL_STRENGTH = (0.08, 0.24), (0.4, 1.0)
 FAT_WIDTH, FAT_STRENGTH, BRIGHTER_HU = (0.15, 0.3), (0.75, 1.0), (20.0, 90.0)
 """The same where vessels are fat, and how much brighter than the liver they are."""
 
-ARTERIAL_PORTAL_HU = (-15.0, 90.0)
+ARTERIAL_PORTAL_HU = (-15.0, 110.0)
 """Contrast of portal veins to the liver while contrast medium arrives."""
 
 

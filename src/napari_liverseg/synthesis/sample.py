@@ -37,7 +37,7 @@ KEEP_CT_SHARE = 0.6
 RECOLOUR_SHARE = 0.75
 """Share of the kept CTs whose tissues are moved to a drawn contrast phase."""
 
-FAT_VESSELS_SHARE = 0.25
+FAT_VESSELS_SHARE = 0.35
 """Share of the samples whose liver vessels are fat and brighter than the liver: cut
 across they look like bright tumours, and only their course tells them apart."""
 
