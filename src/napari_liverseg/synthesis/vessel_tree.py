@@ -6,7 +6,7 @@ follow Murray's law: the cube of a vessel's is the sum of its branches' cubes [2
 
 References
 ----------
-.. [1] Cuntz et al., One rule to grow them all, PLoS Comput Biol 6(8), 2010.
+.. [1] Cuntz et al., One rule to grow them all, PLoS Computational Biology 6(8), 2010.
 .. [2] Murray, The physiological principle of minimum work, PNAS 12(3), 1926.
 """
 
