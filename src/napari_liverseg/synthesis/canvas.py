@@ -12,8 +12,7 @@ from napari_liverseg.synthesis.shape import ellipsoid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_liverseg.synthesis.field import Axes
-    from napari_liverseg.synthesis.shape import Point
+    from napari_liverseg.synthesis.field import Axes, Point
     from napari_liverseg.synthesis.tissue import Tissue
 
 

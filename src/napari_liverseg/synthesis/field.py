@@ -9,6 +9,11 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_liverseg.core.box import Box
+
+Point = tuple[float, float, float]
+"""Millimetres ``(z, y, x)``."""
+
 Axes = tuple["NDArray[np.float32]", "NDArray[np.float32]", "NDArray[np.float32]"]
 """Millimetre coordinates of the voxels along z, y and x."""
 
@@ -26,6 +31,21 @@ def grid_axes(
         (start + spacing * np.arange(n)).astype(np.float32)
         for n, spacing, start in zip(shape, spacing_mm, start_mm, strict=True)
     )
+    return z, y, x
+
+
+def box_between(axes_mm: Axes, low_mm: Point, high_mm: Point) -> Box:
+    """Return the box of the voxels between two corners in mm; it may be empty."""
+    z, y, x = (
+        slice(int(np.searchsorted(a, low)), int(np.searchsorted(a, high)))
+        for a, low, high in zip(axes_mm, low_mm, high_mm, strict=True)
+    )
+    return z, y, x
+
+
+def cut_axes(axes_mm: Axes, box: Box) -> Axes:
+    """Return the voxel centres of a box."""
+    z, y, x = (a[s] for a, s in zip(axes_mm, box, strict=True))
     return z, y, x
 
 

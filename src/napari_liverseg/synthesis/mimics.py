@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_liverseg.core.box import bounding_box
-from napari_liverseg.synthesis.field import Axes, smooth_field, tubes
+from napari_liverseg.synthesis.field import Axes, cut_axes, smooth_field, tubes
 from napari_liverseg.synthesis.tumour import Tumour, plant
 
 if TYPE_CHECKING:
@@ -65,9 +65,8 @@ def draw_mimics(
     chosen = [draw for draw, share in SHARES.items() if rng.random() < share]
     if box is None:
         return
-    z, y, x = (a[s] for a, s in zip(axes_mm, box, strict=True))
     for draw in chosen:
-        draw(hu[box], liver[box], (z, y, x), phase, rng)
+        draw(hu[box], liver[box], cut_axes(axes_mm, box), phase, rng)
 
 
 def _second_tree(

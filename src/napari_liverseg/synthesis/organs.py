@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_liverseg.synthesis.shape import Point, ellipsoid, tube
+from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_liverseg.synthesis.canvas import Canvas
+    from napari_liverseg.synthesis.field import Point
     from napari_liverseg.synthesis.torso import Torso
 
 

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_liverseg.synthesis.field import Axes
-
-Point = tuple[float, float, float]
+    from napari_liverseg.synthesis.field import Axes, Point
 
 
 def ellipsoid(

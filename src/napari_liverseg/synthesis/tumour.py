@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_liverseg.synthesis.field import smooth_field
+from napari_liverseg.synthesis.field import box_between, cut_axes, smooth_field
 from napari_liverseg.synthesis.shape import ellipsoid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_liverseg.core.box import Box
-    from napari_liverseg.synthesis.field import Axes
+    from napari_liverseg.synthesis.field import Axes, Point
 
 DARKEST_HU = 18.0
 """Solid tumours are denser than bile and cysts, which lie near 0 to 15 HU."""
@@ -130,7 +130,7 @@ def plant(
     box = within(axes_mm, tumour.centre_mm, REACH * max(tumour.radii_mm))
     if any(s.stop <= s.start for s in box):
         return mask
-    local = _cut(axes_mm, box)
+    local = cut_axes(axes_mm, box)
     radius = float(np.mean(tumour.radii_mm))
     distance = ellipsoid(local, tumour.centre_mm, tumour.radii_mm, tumour.turns_degrees)
     distance += np.float32(tumour.roughness) * smooth_field(local, radius * 0.7, rng)
@@ -143,15 +143,7 @@ def plant(
     return mask
 
 
-def within(axes_mm: Axes, centre_mm: tuple[float, float, float], mm: float) -> Box:
+def within(axes_mm: Axes, centre_mm: Point, mm: float) -> Box:
     """Return the box of the voxels that lie so near a point along each axis."""
-    z, y, x = (
-        slice(int(np.searchsorted(a, c - mm)), int(np.searchsorted(a, c + mm)))
-        for a, c in zip(axes_mm, centre_mm, strict=True)
-    )
-    return z, y, x
-
-
-def _cut(axes_mm: Axes, box: Box) -> Axes:
-    z, y, x = (a[s] for a, s in zip(axes_mm, box, strict=True))
-    return z, y, x
+    z, y, x = centre_mm
+    return box_between(axes_mm, (z - mm, y - mm, x - mm), (z + mm, y + mm, x + mm))

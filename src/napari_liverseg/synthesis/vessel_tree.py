@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_liverseg.synthesis.field import box_between, cut_axes
 from napari_liverseg.synthesis.shape import tube
 from napari_liverseg.synthesis.tissue import Tissue
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_liverseg.synthesis.appearance import Palette
-    from napari_liverseg.synthesis.field import Axes
+    from napari_liverseg.synthesis.field import Axes, Point
 
 ML_PER_END = 4.0
 """Liver that one end of a tree supplies, about."""
@@ -233,17 +234,21 @@ def render_tree(tree: Tree, axes_mm: Axes) -> NDArray[np.float32]:
         radius = float(tree.radii_mm[point])
         if radius < LEAST_MM:
             continue
-        ends = tree.points_mm[[tree.parents[point], point]]
-        low, high = ends.min(0) - radius - edge, ends.max(0) + radius + edge
-        box = tuple(
-            slice(int(np.searchsorted(a, lo)), int(np.searchsorted(a, hi)))
-            for a, lo, hi in zip(axes_mm, low, high, strict=True)
+        start, end = (_point(tree.points_mm[i]) for i in (tree.parents[point], point))
+        reach = radius + float(edge)
+        box = box_between(
+            axes_mm,
+            _point(np.minimum(start, end) - reach),
+            _point(np.maximum(start, end) + reach),
         )
         if any(s.stop <= s.start for s in box):
             continue
-        z, y, x = (a[s] for a, s in zip(axes_mm, box, strict=True))
-        start, end = ((float(p[0]), float(p[1]), float(p[2])) for p in ends)
-        distance = tube((z, y, x), [start, end], 1.0)
+        distance = tube(cut_axes(axes_mm, box), [start, end], 1.0)
         part = np.clip((np.float32(radius) - distance) / edge + 0.5, 0, 1)
         np.maximum(level[box], part, out=level[box])
     return level
+
+
+def _point(zyx: NDArray[np.float64]) -> Point:
+    z, y, x = (float(v) for v in zyx)
+    return z, y, x
