@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import statistics
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -66,6 +67,9 @@ def main() -> None:
     parser.add_argument(
         "--phase", choices=PHASES, help="of phantoms whose vessels are trees"
     )
+    parser.add_argument(
+        "--varied", action="store_true", help="tumours look as drawn ones, no balls"
+    )
     parser.add_argument("--slice-mm", type=float, default=2.5)
     parser.add_argument("--slices", type=int, help="the middle ones of a liver alone")
     parser.add_argument(
@@ -88,7 +92,8 @@ def main() -> None:
     options = RunOptions(look=arguments.look)
     kinds = {"phantom": LESIONS, "healthy": (), "at veins": AT_VEINS}
     rows = []
-    for kind, lesions in kinds.items():
+    for kind, plain in kinds.items():
+        lesions = [replace(one, varied=arguments.varied) for one in plain]
         for seed in arguments.seeds if kind == "phantom" else arguments.hard:
             phantom = _phantom(seed, arguments.slice_mm, lesions, arguments.phase)
             if arguments.slices:

@@ -30,7 +30,6 @@ from napari_liverseg.synthesis.relabel import relabel, split_by_hu
 from napari_liverseg.synthesis.sample import (
     PatchGrid,
     _focus,
-    _plant_tumours,
     draw_sample,
 )
 from napari_liverseg.synthesis.scanner import (
@@ -43,7 +42,7 @@ from napari_liverseg.synthesis.scanner import (
 from napari_liverseg.synthesis.shape import ellipsoid, tube
 from napari_liverseg.synthesis.tissue import Tissue
 from napari_liverseg.synthesis.torso import draw_torso
-from napari_liverseg.synthesis.tumour import DARKEST_HU, Tumour, draw_tumour, plant
+from napari_liverseg.synthesis.tumour import DARKEST_HU
 from napari_liverseg.synthesis.vessel_tree import (
     WHOLE_ML,
     Tree,
@@ -177,20 +176,6 @@ def test_ellipsoid_turns_about_z_from_left_to_front():
     assert not inside[1, 30 + 12, 30 + 12]
 
 
-def test_a_planted_tumour_is_where_its_label_says():
-    axes = grid_axes((30, 36, 40), (3.0, 2.5, 2.0))
-    liver = np.ones((30, 36, 40), bool)
-    liver[:, :18] = False
-    hu = np.full(liver.shape, 100, np.float32)
-    tumour = Tumour((45.0, 46.0, 40.0), (15, 15, 15), -60.0, roughness=0.0, edge=0.05)
-    mask = plant(tumour, hu, liver, axes, np.random.default_rng(0))
-    assert mask.any()
-    assert not mask[:, :18].any(), "cut at the liver's border"
-    assert (hu[~liver] == 100).all()
-    assert hu[mask].mean() < 55
-    assert abs(hu[~mask].mean() - 100) < 1
-
-
 @pytest.mark.parametrize("factor", [2, 3])
 def test_thick_slices_stay_in_place(factor):
     ramp = np.arange(40, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), "f4")
@@ -269,61 +254,6 @@ def test_the_heart_lies_on_a_saddle_and_not_on_a_table(seed):
     heights = torso.dome_mm[0][inside]
     counts, _ = np.histogram(heights, bins=np.arange(-200, 5, 1.0))
     assert counts.max() * 2.5**2 / 100 < 30  # cm2 within a millimetre of height
-
-
-@pytest.mark.parametrize("liver_hu", [30.0, 60.0, 110.0])
-def test_solid_tumours_are_denser_than_bile(liver_hu):
-    axes = grid_axes((20, 20, 20), (3.0, 3.0, 3.0))
-    liver = np.ones((20, 20, 20), bool)
-    rng = np.random.default_rng(1)
-    drawn = [draw_tumour(liver, axes, liver_hu, rng) for _ in range(60)]
-    darker = [t.contrast_hu for t in drawn if t.contrast_hu < 0]
-    assert len(darker) > 30
-    assert min(darker) >= min(DARKEST_HU - liver_hu, -15.0)
-    assert len({round(c) for c in darker}) > 1 or liver_hu < 40
-
-
-def test_few_tumours_have_a_calcified_core_and_more_a_necrotic_one():
-    axes = grid_axes((20, 20, 20), (3.0, 3.0, 3.0))
-    rng = np.random.default_rng(2)
-    liver = np.ones((20, 20, 20), bool)
-    cores = np.array([draw_tumour(liver, axes, 100.0, rng).core_hu for _ in range(400)])
-    assert 0.02 < (cores > 0).mean() < 0.12 < (cores < 0).mean() < 0.4
-
-
-def _planted(side, seeds):
-    """Return labels and focus of a block of liver, `side` voxels of 2 mm, per seed."""
-    axes = grid_axes((side,) * 3, (2.0, 2.0, 2.0))
-    for seed in seeds:
-        hu = np.full((side,) * 3, 100.0, np.float32)
-        labels = np.ones((side,) * 3, np.uint8)
-        near = _plant_tumours(hu, labels, axes, np.random.default_rng(seed))
-        yield labels == 2, near
-
-
-def test_a_patch_that_shows_more_of_the_liver_bears_more_small_tumours():
-    few, many = (
-        [ndimage.label(tumour)[1] for tumour, _ in _planted(side, range(60))]
-        for side in (34, 60)  # 0.3 and 1.7 litres
-    )
-    assert few.count(0) == many.count(0) > 0, "as many patches as before bear none"
-    assert sum(many) > 1.5 * sum(few)
-    assert max(many) > max(few)
-
-
-def test_training_looks_closely_at_small_tumours_and_not_at_large_ones():
-    small = large = 0
-    for tumour, near in _planted(60, range(30)):
-        parts, count = ndimage.label(tumour)
-        for part, voxels in enumerate(np.bincount(parts.ravel())[1:], 1):
-            watched = near[parts == part].mean()
-            if voxels * 0.008 < 1.0:  # ml; as a ball of 6 mm radius
-                small += 1
-                assert watched > 0.9
-            large += voxels * 0.008 > 60 and watched < 0.5
-        assert not near.any() or count, "only beside tumours"
-    assert small > 10
-    assert large > 0
 
 
 def test_effusions_lie_on_the_liver_and_leave_the_rest_of_the_anatomy():

@@ -22,7 +22,7 @@ from napari_liverseg.synthesis.appearance import (
 from napari_liverseg.synthesis.field import Axes, grid_axes
 from napari_liverseg.synthesis.scanner import scanner_noise
 from napari_liverseg.synthesis.tissue import Tissue
-from napari_liverseg.synthesis.tumour import Tumour, plant
+from napari_liverseg.synthesis.tumour import Tumour, plant, varied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,8 @@ class Lesion:
         Contrast of a bright rim.
     at_vein : bool
         Beside a vein outside of the liver: at the hilum, or at the vena cava.
+    varied : bool
+        Of drawn lobes, border and inside, as in training; else a plain ball.
     """
 
     radius_mm: float
@@ -66,6 +68,7 @@ class Lesion:
     depth: float
     rim_hu: float = 0.0
     at_vein: bool = False
+    varied: bool = False
 
 
 LESIONS = (
@@ -210,12 +213,11 @@ def _place_lesions(
         index = np.unravel_index(int(rng.choice(candidates)), liver.shape)
         z, y, x = (float(a[i]) for a, i in zip(axes, index, strict=True))
         radii = (radius, radius * rng.uniform(0.85, 1.1), radius)
-        tumours.append(
-            Tumour(
-                (z, y, x), radii, lesion.contrast_hu, rim_hu=lesion.rim_hu, edge=0.1,
-                texture_hu=4.0,
-            )
+        tumour = Tumour(
+            (z, y, x), radii, lesion.contrast_hu, rim_hu=lesion.rim_hu, edge=0.1,
+            texture_hu=4.0,
         )  # fmt: skip
+        tumours.append(varied(tumour, rng) if lesion.varied else tumour)
     return tumours
 
 

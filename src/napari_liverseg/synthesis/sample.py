@@ -23,7 +23,13 @@ from napari_liverseg.synthesis.field import Axes, grid_axes
 from napari_liverseg.synthesis.mimics import draw_mimics
 from napari_liverseg.synthesis.scanner import AIR_HU, breathe, cut_field, degrade
 from napari_liverseg.synthesis.tissue import Tissue
-from napari_liverseg.synthesis.tumour import MOST_MM, draw_tumour, plant, within
+from napari_liverseg.synthesis.tumour import (
+    MOST_MM,
+    draw_alike,
+    draw_tumour,
+    plant,
+    within,
+)
 from napari_liverseg.synthesis.warp import draw_positions
 
 if TYPE_CHECKING:
@@ -56,6 +62,12 @@ bears more small ones, or they would be the rarer the more of the liver is seen.
 
 SMALL_MM, MOST_SMALL = 12.0, 12
 """Largest radius of a small tumour, and the most that are added."""
+
+SEEDED_SHARE, SEEDED, SEEDED_MM = 0.15, (8, 40), (3.0, 16.0)
+"""How often a liver is seeded with metastases, which look alike, with how many in
+`SEEDED_ML` of liver, and their radii."""
+
+SEEDED_ML = 1200.0
 
 AROUND_MM = 5.0
 """How far about a small tumour training looks closely."""
@@ -238,11 +250,17 @@ def _plant_tumours(
     mm = [float(a[1] - a[0]) for a in axes]
     more = count * (voxels * float(np.prod(mm)) / 1000 / SEEN_ML - 1)
     extra = min(int(rng.poisson(more)), MOST_SMALL) if more > 0 else 0
-    for number in range(count + extra):
-        most_mm = MOST_MM if number < count else SMALL_MM
-        tumour = draw_tumour(liver, axes, liver_hu, rng, most_mm)
+    tumours = [
+        draw_tumour(liver, axes, liver_hu, rng, MOST_MM if n < count else SMALL_MM)
+        for n in range(count + extra)
+    ]
+    if rng.random() < SEEDED_SHARE:
+        share = voxels * float(np.prod(mm)) / 1000 / SEEDED_ML
+        many = max(round(rng.integers(*SEEDED) * min(share, 1.0)), 1)
+        tumours += draw_alike(tumours[0], many, SEEDED_MM, liver, axes, rng)
+    for tumour in tumours:
         labels[plant(tumour, hu, liver, axes, rng)] = TUMOUR
-        if max(tumour.radii_mm) < SMALL_MM:
-            reach = max(tumour.radii_mm) + AROUND_MM
+        if tumour.extent_mm < SMALL_MM:
+            reach = tumour.extent_mm + AROUND_MM
             near[within(axes, tumour.centre_mm, reach)] = True
     return near
