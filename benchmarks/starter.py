@@ -99,10 +99,10 @@ def main() -> None:
             if arguments.slices:
                 phantom = _middle(phantom, arguments.slices)
             found = decide(predictor.predict(phantom.volume, options=options))
-            rows.append(_row(f"{kind} {seed}", found, phantom.truth))
+            rows.append(measure_row(f"{kind} {seed}", found, phantom.truth))
     for drawn in islice(_drawn_cases(), arguments.drawn):
         found = decide(predictor.predict(drawn.volume))
-        rows.append(_row(drawn.volume.name, found, drawn.truth))
+        rows.append(measure_row(drawn.volume.name, found, drawn.truth))
     if arguments.data:
         rows += [_unseen_row(predictor, arguments.data)]
         rows += [_training_row(predictor, arguments.data, end) for end in ENDINGS]
@@ -125,15 +125,16 @@ def _middle(phantom: Phantom, slices: int) -> Phantom:
     first = max(int(shown.mean()) - slices // 2, 0)
     cut = slice(first, first + slices)
     volume = phantom.volume
-    return _as_phantom(
+    return as_phantom(
         volume.hu[cut], phantom.truth.labels[cut], volume.geometry.spacing_mm,
         volume.name,
     )  # fmt: skip
 
 
-def _as_phantom(
+def as_phantom(
     hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: Triple, name: str
 ) -> Phantom:
+    """Return an image, its labels and its voxel size as a phantom has them."""
     z, y, x = hu.shape
     geometry = Geometry((z, y, x), spacing_mm)
     key = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -150,7 +151,7 @@ def _drawn_cases() -> Iterator[Phantom]:
         if np.count_nonzero(sample.labels) * DRAWN_MM**3 / 1000 < LEAST_ML:
             continue
         hu = np.clip(np.rint(sample.hu), -1024, 3071).astype(np.int16)
-        yield _as_phantom(hu, sample.labels, grid.spacing_mm, f"drawn {number}")
+        yield as_phantom(hu, sample.labels, grid.spacing_mm, f"drawn {number}")
 
 
 def _unseen_row(predictor: Predictor, data: Path) -> dict[str, object]:
@@ -171,10 +172,13 @@ def _real_row(
 ) -> dict[str, object]:
     volume = open_ct(case)
     truth = read_label_map(labels, volume, values={MODEL_MADE_LIVER: 1})
-    return _row(name, decide(predictor.predict(volume)), truth)
+    return measure_row(name, decide(predictor.predict(volume)), truth)
 
 
-def _row(case: str, found: Segmentation, truth: Segmentation) -> dict[str, object]:
+def measure_row(
+    case: str, found: Segmentation, truth: Segmentation
+) -> dict[str, object]:
+    """Print and return how well a case was found."""
     measures: CaseMeasures = measure_case(found, truth)
     report = measures.as_dict()
     row = {

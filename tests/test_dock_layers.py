@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.layers._layer_actions import _convert
 
@@ -22,7 +23,8 @@ from dock_case import (
 )
 from napari_liverseg.core.errors import CaseError, LiversegError
 from napari_liverseg.editing.journal import Journal, journal_folder
-from napari_liverseg.ui.ct_layer import role
+from napari_liverseg.io.open import open_ct
+from napari_liverseg.ui.ct_layer import role, show_ct
 from napari_liverseg.ui.mask_layer import MaskLayer
 from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.orientation import edge_letters
@@ -60,6 +62,14 @@ def test_ct_layer_lies_in_the_patient(dock):
     assert tuple(layer.contrast_limits) == ABDOMEN.limits
     assert layer.contrast_limits_range[0] <= -1024
     assert layer.contrast_limits_range[1] >= 3000
+
+
+def test_a_ct_beside_a_film_opens_in_its_middle(case_path):
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((5, 20, 40, 52), np.uint8), name="film")
+    layer = show_ct(viewer, open_ct(case_path))
+    shown = layer.world_to_data(viewer.dims.point[1:])
+    assert [round(i) for i in shown] == [n // 2 for n in layer.data.shape]
 
 
 def test_masks_are_labels_to_napari(dock, qtbot):

@@ -157,3 +157,38 @@ def test_a_description_with_slashes_names_a_file(dock, qtbot, tmp_path, monkeypa
     )
     dock.export.labels.click()
     assert asked == [str(tmp_path / "CT CHEST-PELVIS W-CONTRAST_labels.nii.gz")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "taken"),
+    [
+        ("csv", "ct.nii.gz", "ct.nii.gz.csv"),
+        ("csv", "CASE.CSV", "CASE.CSV"),
+        ("labels", "CASE.NII.GZ", "CASE.NII.GZ"),
+        ("labels", "case", "case.nii.gz"),
+    ],
+)
+def test_a_typed_name_ends_as_what_is_saved(
+    dock, tmp_path, monkeypatch, kind, typed, taken
+):
+    monkeypatch.setattr(
+        "napari_liverseg.ui.export_section.QFileDialog.getSaveFileName",
+        lambda *asked: (str(tmp_path / typed), asked[3].split(";;")[0]),
+    )
+    names = []
+    monkeypatch.setattr(
+        dock.export, f"save_{kind}", lambda path, **_: names.append(path.name)
+    )
+    getattr(dock.export, f"_ask_{kind}")()
+    assert names == [taken]
+
+
+def test_every_layer_that_was_removed_is_named(dock, qtbot, tmp_path):
+    open_case(qtbot, dock, write_image(tmp_path / "case.nii.gz", hounsfield()))
+    masks = dock.session.show_layers()
+    with masks.liver.block_history():
+        masks.liver.paint((6, 33, 40), 1)
+    for layer in (dock.session.ct_layer, *masks):
+        dock.viewer.layers.remove(layer)
+    said = dock.messages.message("layers").text
+    assert said.startswith("CT, Liver and Tumour were removed")

@@ -174,6 +174,16 @@ def test_measures_of_a_truth_that_has_changed_are_stale(dock, qtbot, way):
     assert not dock.compare.refusal
 
 
+def test_a_truth_is_listed_by_the_name_that_it_has_now(dock, qtbot):
+    _filled(dock)
+    _compare(qtbot, dock)
+    truth = dock.compare.truth.currentData()
+    truth.name = "Second reader"
+    assert dock.compare.truth.currentText() == "Second reader"
+    assert dock.compare.truth.currentData() is truth
+    assert not dock.compare.refusal
+
+
 def test_another_kind_of_file_is_refused_as_a_truth_in_words(dock, qtbot, tmp_path):
     (tmp_path / "notes.txt").write_text("no label map")
     with qtbot.waitSignal(dock.compare.opener.failed, timeout=20_000):

@@ -82,7 +82,7 @@ def test_cancel_takes_back_what_was_shown(dock, qtbot, monkeypatch):
 
     news.found.connect(cancel)
     _slow_down(monkeypatch)
-    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=20_000):
+    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=60_000):
         dock.segment.segment()
     np.testing.assert_array_equal(dock.session.masks.segmentation().labels, before)
     assert "Stopped" in dock.segment.result.text()
@@ -92,7 +92,7 @@ def test_a_first_run_that_is_cancelled_leaves_no_empty_masks(dock, qtbot, monkey
     cancel = dock.segment.progress.cancel
     news = dock.segment._news.found.connect(lambda *_: cancel.click())
     _slow_down(monkeypatch)
-    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=20_000):
+    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=60_000):
         dock.segment.segment()
     session = dock.session
     assert [layer.name for layer in dock.viewer.layers] == ["CT"]
@@ -115,6 +115,18 @@ def test_strokes_made_during_a_cancelled_first_run_stay(dock):
     assert session.segmentation().labels[6, 33, 40] == 1
 
 
+def test_layers_removed_during_a_run_stay_away_until_its_end(dock, qtbot):
+    session, layers = dock.session, dock.viewer.layers
+    box = (slice(5, 8), slice(10, 26), slice(4, 31))
+    session.show_partial(np.ones((3, 16, 27), np.uint8), box)
+    assert session.masks.liver in layers
+    layers.clear()
+    session.show_partial(np.ones((3, 16, 27), np.uint8), box)
+    assert not layers
+    segment(qtbot, dock)
+    assert [layer.name for layer in layers] == ["CT", "Liver", "Tumour"]
+
+
 def _slow_down(monkeypatch):
     """Let each window take long enough for Cancel to come before the end."""
     real = ModelSpec.load_networks
@@ -132,7 +144,7 @@ def test_a_part_of_a_run_is_no_result(dock, qtbot, monkeypatch, tmp_path):
     dock.viewer.add_layer(
         Labels(labels(), name="truth", scale=SPACING, translate=ORIGIN)
     )
-    with qtbot.waitSignal(dock.compare.slot.done, timeout=20_000):
+    with qtbot.waitSignal(dock.compare.slot.done, timeout=60_000):
         dock.compare.run.click()
     assert not dock.compare.refusal
     buttons = (dock.export.labels, dock.export.retraining, dock.compare.run)
@@ -153,7 +165,7 @@ def test_a_part_of_a_run_is_no_result(dock, qtbot, monkeypatch, tmp_path):
 
     dock.segment._news.found.connect(look_and_cancel)
     _slow_down(monkeypatch)
-    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=20_000):
+    with qtbot.waitSignal(dock.segment.slot.stopped, timeout=60_000):
         dock.segment.segment()
     assert seen == [(False, UNFINISHED)] * 3 + [(False, STALE)]
     assert all(button.isEnabled() for button in buttons)

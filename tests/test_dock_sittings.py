@@ -217,6 +217,25 @@ def test_restore_leaves_what_was_edited_in_this_sitting(
     np.testing.assert_array_equal(liver.data, expected)
 
 
+def test_an_offer_stays_where_saved_masks_leave_no_room_for_it(
+    dock, make_dock, qtbot, case_path, tmp_path
+):
+    _dab(dock.session.show_layers().liver)
+    dock.close_down()
+    again = make_dock()
+    open_case(qtbot, again, case_path)
+    with qtbot.waitSignal(again.correct.opener.opened, timeout=20_000):
+        again.correct.open_saved_masks(write_image(tmp_path / "l.nii.gz", labels()))
+    again.messages.message("recovery").answers["Restore"].click()
+    offer = again.messages.message("recovery")
+    assert "None was restored" in offer.text
+    assert again.session.masks.liver.data[SPOT] == 0
+    again.correct.discard_all()
+    offer.answers["Restore"].click()
+    assert again.session.masks.liver.data[SPOT] == 1
+    assert again.messages.message("recovery") is None
+
+
 def test_a_copy_of_a_truth_is_a_plain_layer(dock):
     session, viewer = dock.session, dock.viewer
     truth = Segmentation(labels(), session.volume.geometry)

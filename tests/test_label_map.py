@@ -184,6 +184,20 @@ def test_an_export_never_overwrites_in_silence(tmp_path, volume):
     assert read_label_map(path, volume).liver_ml > 0
 
 
+def test_an_export_never_replaces_a_ct(tmp_path):
+    path = save(tmp_path / "ct.nii.gz", ct())
+    volume, before = open_ct(path), path.read_bytes()
+    with pytest.raises(ExportError, match="is no label map and was left"):
+        write_label_map(path, marked(volume), volume, overwrite=True)
+    assert path.read_bytes() == before
+    scattered = np.zeros(volume.hu.shape, np.uint8)
+    scattered[::2, ::3, ::3] = 1
+    for held in (np.zeros_like(scattered), scattered, labels() * np.uint8(40)):
+        out = save(tmp_path / "out.nii.gz", held, volume.source)
+        write_label_map(out, marked(volume), volume, overwrite=True)
+        assert read_label_map(out, volume).liver_ml > 0
+
+
 def test_an_export_that_fails_leaves_nothing(tmp_path):
     volume = open_ct(save(tmp_path / "ct.nii.gz", ct()))
     segmentation = Segmentation(labels(), volume.geometry)

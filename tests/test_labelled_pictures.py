@@ -62,3 +62,27 @@ def test_a_class_without_pictures_is_not_left_out_in_silence(tmp_path):
     (folder / "cyst" / "notes.txt").write_text("to come")
     with pytest.raises(CaseError, match="'cyst' holds no picture"):
         find_pictures(folder)
+
+
+def test_capitals_and_spaces_in_a_heading_do_not_count(tmp_path):
+    data = make_pictures(tmp_path / "data", patients=2)
+    files = sorted(data.rglob("*.png"))
+    rows = [(f.relative_to(tmp_path), f.parts[-3], f.parts[-2]) for f in files]
+    heading = ("Path", " label", " Patient")
+    found = find_pictures(write_list(tmp_path / "list.csv", rows, heading))
+    assert len({picture.patient for picture in found.pictures}) == 4
+    assert found.note.endswith("by the patients that the data set names.")
+
+
+def test_a_missing_picture_is_named_by_its_line(tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\n\n\ngone.png,none\n")
+    with pytest.raises(CaseError, match="names files that are not there: line 4"):
+        find_pictures(tmp_path / "list.csv")
+
+
+def test_one_class_that_is_written_in_two_ways_is_refused(tmp_path):
+    write_png(tmp_path / "a.png", np.zeros((ROWS, ROWS)))
+    write_png(tmp_path / "b.png", np.ones((ROWS, ROWS)))
+    rows = [("a.png", "Tumour", "p1"), ("b.png", "tumour", "p2")]
+    with pytest.raises(CaseError, match="differ in capitals alone"):
+        find_pictures(write_list(tmp_path / "list.csv", rows))

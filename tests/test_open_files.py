@@ -214,7 +214,8 @@ def test_voxels_that_are_no_numbers_are_counted(tmp_path, ending, value):
     hu = ct().astype(np.float32)
     hu[2, 3, 4:6] = value
     path = write(tmp_path / f"case{ending}", hu)
-    assert "-1024 HU" in refused(path, "2 voxels that are no number")
+    said = refused(path, "2 voxels that are no number")
+    assert "air (-1024 HU) in their place, in a label map 0" in said
 
 
 def test_distances_that_are_not_there_are_never_a_millimetre(tmp_path):

@@ -73,3 +73,10 @@ def test_rates_without_a_group_are_unknown():
 def test_wilson_of_nine_in_ten():
     low, high = wilson_95(9, 10)
     assert (low, high) == pytest.approx((0.5958, 0.9821), abs=1e-3)
+
+
+def test_what_is_never_confused_has_no_interval_without_a_width():
+    truth = np.array([True, True, False, False])
+    patients = [str(number) for number in range(4)]
+    assert auc_interval(truth.astype(float), truth, patients) is None
+    assert auc_interval(1.0 - truth, truth, patients) is None

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_it_learns_and_is_judged_on_the_test_part(trained):
     figures = {figure.what: figure for figure in spec.figures}
     assert figures["AUC of tumour"].value > 0.9
     assert "trained nothing" in figures["accuracy"].source
-    assert "95 % interval" in figures["AUC of tumour"].source
+    assert "95 % interval" in figures["accuracy"].source
     at = figures["sensitivity for tumour"].source
     assert f"{spec.cut_off:.3f} chosen on the validation part" in at
     assert spec.positive == "tumour"
@@ -249,6 +250,30 @@ def test_a_disk_that_is_full_at_the_end_is_a_sentence(pictures, tmp_path, monkey
     assert "--resume" in refusal.value.next_step
     resumed = {"resume": True}
     assert train_tiny(pictures, tmp_path / "out", epochs=1, order=resumed).model
+
+
+def test_a_training_goes_on_with_the_pictures_that_it_began_with(tmp_path):
+    data = make_pictures(tmp_path / "data")
+    train_tiny(data, tmp_path / "out", stop_after=1, epochs=2)
+    changed_one = data / "none" / "p02" / "1.png"
+    before = changed_one.read_bytes()
+    write_png(changed_one, grey(np.random.default_rng(77), has_spot=False))
+    again = {"order": {"resume": True}, "epochs": 2}
+    with pytest.raises(CaseError, match="Pictures are others than when") as refusal:
+        train_tiny(data, tmp_path / "out", **again)
+    assert "'4, 1.png'." in str(refusal.value)
+    changed_one.write_bytes(before)  # with another date, which does not matter
+    assert train_tiny(data, tmp_path / "out", **again).model is not None
+
+
+def test_a_training_goes_on_with_the_encoder_that_it_began_from(pictures, tmp_path):
+    folder = write_random_model(tmp_path / "start")
+    fields = {"start": str(folder), "epochs": 2}
+    train_tiny(pictures, tmp_path / "out", stop_after=1, **fields)
+    shutil.rmtree(folder)
+    write_random_model(folder, seed=1)
+    with pytest.raises(ModelError, match="began from is another one now"):
+        train_tiny(pictures, tmp_path / "out", order={"resume": True}, **fields)
 
 
 def test_early_stopping_ends_it(pictures, tmp_path):
@@ -418,6 +443,13 @@ def test_a_bad_list_is_refused_in_words(tmp_path, rows, columns, said):
     data = write_list(tmp_path / "list.csv", rows, columns)
     with pytest.raises(CaseError, match=said):
         train_tiny(data, tmp_path / "out")
+
+
+def test_a_training_among_the_classes_is_refused(tmp_path):
+    data = make_pictures(tmp_path / "data", patients=3, each=1)
+    with pytest.raises(ExportError, match="lies in the folder of the pictures"):
+        train_tiny(data, data / "out")
+    assert {path.name for path in data.iterdir()} == {"none", "tumour"}
 
 
 def test_too_few_patients_and_other_wishes_are_refused(pictures, tmp_path):

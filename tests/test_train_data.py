@@ -69,6 +69,20 @@ def test_a_datalist_of_the_decathlon_is_read(data):
     assert label_values(found.labels, Names()) == {1: 1, 2: 2}
 
 
+def test_a_datalist_names_its_patients_as_spreadsheets_do(tmp_path):
+    items = [{"image": "a.nii", "label": "b.nii"} for _ in range(4)]
+    for item, named in zip(
+        items, ({"Patient": "p1 "}, {" subject": "p1"}), strict=False
+    ):
+        item |= named
+    items[2] |= {"patient": " ", "subject_id": 7}
+    listed = write_datalist(tmp_path / "list.json", items)
+    found = {case.patient for case in find_labelled(listed).cases}
+    assert found == {"p1", "7", None}
+    listed.write_text("\ufeff" + listed.read_text())  # as Windows' editors do
+    assert {case.patient for case in find_labelled(listed).cases} == found
+
+
 def test_a_datalist_of_our_own_set_knows_its_patients(data):
     items = [pair(data, case) for case in IDS]
     found = find_labelled(write_datalist(data / "list.json", items))
@@ -273,6 +287,41 @@ def test_folds_are_kept_and_reused(tmp_path):
         keep_folds(path, many, 2, seed=1)
     with pytest.raises(CaseError, match="of other cases"):
         keep_folds(path, many[1:], 3, seed=1)
+
+
+def test_of_tumours_that_nobody_labelled_there_are_no_figures(tmp_path):
+    own = make_set(tmp_path / "set")
+    for label in (own / "labelsTr").iterdir():
+        image = nib.load(label)
+        liver = (np.asarray(image.dataobj) > 0).astype(np.uint8)
+        nib.save(nib.Nifti1Image(liver, image.affine), label)
+    listed = json.loads((own / "dataset.json").read_text())
+    listed["labels"] = {"background": 0, "liver": 1}
+    (own / "dataset.json").write_text(json.dumps(listed))
+    run_tiny(own, tmp_path / "out", epochs=1)
+    spec = read_spec(tmp_path / "out" / "model")
+    assert {figure.what for figure in spec.figures} >= {"liver Dice", "liver IoU"}
+    assert not any("tumour" in figure.what for figure in spec.figures)
+    assert "its data labels no tumour, and teaches it to find none" in spec.notice
+    rows = json.loads((tmp_path / "out" / "fold_1" / "held_out.json").read_text())
+    assert {row["false_lesion_ml"] for row in rows} == {None}
+
+
+def test_kept_folds_that_a_patient_would_be_on_both_sides_of_are_refused(tmp_path):
+    path = tmp_path / "folds.json"
+    drawn = keep_folds(path, cases(None, None, None, None), 2, seed=1)
+    first, second = (names[0] for names in drawn.held_out)
+    known = [
+        replace(case, patient="a" if case.name in (first, second) else case.name)
+        for case in cases(None, None, None, None)
+    ]
+    with pytest.raises(CaseError, match="tested on a patient that it learnt from"):
+        keep_folds(path, known, 2, seed=1)
+    together = [
+        replace(case, patient="a" if case.name in drawn.held_out[0] else "b")
+        for case in known
+    ]
+    assert keep_folds(path, together, 2, seed=1) == drawn
 
 
 @pytest.mark.parametrize("held_out", [["case9"], [], [f"case{n}" for n in range(6)]])

@@ -51,25 +51,31 @@ def _fits(values: NDArray[Any]) -> bool:
     return all(np.array_equal(part, np.rint(part)) for part in values)
 
 
-def refuse_label_map(values: NDArray[Any], name: str) -> None:
-    """Refuse a label map that was opened as a CT.
+def looks_like_label_map(values: NDArray[Any]) -> bool:
+    """Whether a volume is of labels and no CT.
 
     Its values are whole numbers from 0 up, and beside a labelled voxel nearly
     always lies one of the same label; the noise of a CT, be it squeezed to 8
     bits, makes neighbours differ.
-
-    Raises
-    ------
-    CaseError
     """
     if values.shape[-1] < 2 or values.min() < 0 or values.max() > MOST_LABELS:
-        return
+        return False
     left, right = values[..., :-1], values[..., 1:]
     labelled = left > 0
     count = int(np.count_nonzero(labelled))
     same = int(np.count_nonzero(labelled & (left == right)))
     whole = values.dtype.kind != "f" or bool(np.array_equal(values, np.rint(values)))
-    if not whole or same <= LABELS_ALIKE * count:
+    return whole and same > LABELS_ALIKE * count
+
+
+def refuse_label_map(values: NDArray[Any], name: str) -> None:
+    """Refuse a label map that was opened as a CT.
+
+    Raises
+    ------
+    CaseError
+    """
+    if not looks_like_label_map(values):
         return
     found = f"'{name}' looks like a label map and is no CT."
     step = "Open the CT first; a label map is taken up under Correct or Compare."

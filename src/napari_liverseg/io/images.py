@@ -246,10 +246,10 @@ def _refuse_not_finite(voxels: NDArray[Any], path: Path) -> None:
         return
     count = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
     if count:
-        found = (
-            f"'{path.name}' holds {count} voxels that are no number (NaN, infinite)."
-        )
-        raise CaseError(found, "Export it again, with air (-1024 HU) in their place.")
+        which = f"{count} voxels that are" if count > 1 else "a voxel that is"
+        found = f"'{path.name}' holds {which} no number (NaN, infinite)."
+        step = "Export it again, with air (-1024 HU) in their place, in a label map 0."
+        raise CaseError(found, step)
 
 
 def _plane(geometry: Geometry | None) -> str:

@@ -17,6 +17,7 @@ from napari_liverseg.core.geometry import reorient_to_lps
 from napari_liverseg.core.segmentation import LABELS, Segmentation
 from napari_liverseg.io.formats import WRITABLE, ending, is_image_file
 from napari_liverseg.io.grid import to_image
+from napari_liverseg.io.hounsfield import looks_like_label_map
 from napari_liverseg.io.images import StoredImage, read_image
 from napari_liverseg.io.proven_file import prove_same_labels
 from napari_liverseg.io.segment_names import named_otherwise, segment_names
@@ -106,7 +107,7 @@ def write_label_map(
         On the CT's grid; 0 background, 1 liver, 2 tumour.
     volume : CTVolume
     overwrite : bool
-        Whether a file of that name may be replaced.
+        Whether a label map of that name may be replaced; a CT never is.
 
     Returns
     -------
@@ -127,9 +128,27 @@ def write_label_map(
     if not segmentation.geometry.matches(volume.geometry):
         what = "The segmentation"
         raise _mismatch(what, segmentation.geometry, volume.geometry)
+    if overwrite and path.exists():
+        _refuse_to_replace_a_ct(path)
     return write_on_source(
         path, segmentation.labels, volume, prove_same_labels, overwrite=overwrite
     )
+
+
+def _refuse_to_replace_a_ct(path: Path) -> None:
+    """Refuse to write over a volume that is no label map, the CT itself at worst.
+
+    The file dialog lists CTs beside label maps, and its question is soon answered.
+    """
+    try:
+        voxels = read_image(path).voxels
+    except CaseError:
+        return  # nothing that could be opened as a CT
+    low, high = voxels.min(), voxels.max()
+    ours = low >= 0 and high <= max(LABELS.values())
+    if not ours and not looks_like_label_map(voxels):
+        found = f"'{path.name}' is no label map and was left as it is."
+        raise ExportError(found, "Choose another name: this one may be the CT's.")
 
 
 def _as_labels(

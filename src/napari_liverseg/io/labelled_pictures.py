@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.io.dicom import patient_of
 from napari_liverseg.io.headers import BROKEN_FILE
-from napari_liverseg.io.labelled_set import PATIENT_KEYS
+from napari_liverseg.io.labelled_set import named_patient
 from napari_liverseg.io.slice_picture import is_dicom, is_picture
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def find_pictures(path: Path) -> LabelledPictures:
     path : Path
         ``FOLDER/class/picture`` or ``FOLDER/class/patient/picture``; or a CSV with
         the columns ``path``, ``label`` and perhaps ``patient`` (or ``subject``),
-        paths from its folder.
+        paths from its folder. Capitals and spaces in the heading do not count.
 
     Raises
     ------
     CaseError
         When it is neither, names a file that is not there, a class without
-        pictures, or fewer than 2 classes.
+        pictures, fewer than 2 classes, or one class in two ways.
     """
     if path.is_dir():
         pictures = _from_folder(path)
@@ -94,6 +94,9 @@ def find_pictures(path: Path) -> LabelledPictures:
     if not 2 <= len(classes) <= MOST_CLASSES:
         found = f"'{path.name}' has pictures of {len(classes)} classes."
         raise CaseError(found, f"Two to {MOST_CLASSES} are due. {_LAYOUTS}")
+    if len({name.casefold() for name in classes}) < len(classes):
+        found = f"'{path.name}' has classes that differ in capitals alone."
+        raise CaseError(found, f"Write each in one way; it has: {', '.join(classes)}.")
     ordered = tuple(sorted(pictures, key=lambda picture: str(picture.path)))
     alone = sum(not picture.is_named for picture in ordered)
     note = tell_patients(ordered, alone, "pictures")
@@ -153,9 +156,8 @@ def _patient_in_header(file: Path) -> str:
 
 
 def _from_csv(path: Path) -> list[LabelledPicture]:
-    rows = _rows(path)
     pictures, missing = [], []
-    for number, row in enumerate(rows, start=2):
+    for number, row in _rows(path):
         name, label = (row.get(PATH) or "").strip(), (row.get(LABEL) or "").strip()
         if not name or not label:
             found = f"Line {number} of '{path.name}' lacks a path or a label."
@@ -163,11 +165,11 @@ def _from_csv(path: Path) -> list[LabelledPicture]:
         file = path.parent / name
         if not file.is_file():
             missing.append(f"line {number}")
-        named = ((row.get(key) or "").strip() for key in PATIENT_KEYS)
-        pictures.append(_picture(file, label, next(filter(None, named), "")))
+        pictures.append(_picture(file, label, named_patient(row) or ""))
     if missing:
-        shown = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-        found = f"{len(missing)} files that '{path.name}' names are not there: {shown}."
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        shown = ", ".join(missing[:10]) + more
+        found = f"'{path.name}' names files that are not there: {shown}."
         raise CaseError(found, "Paths count from the folder of the CSV.")
     if len({picture.path.resolve() for picture in pictures}) < len(pictures):
         found = f"'{path.name}' names some picture twice."
@@ -175,14 +177,17 @@ def _from_csv(path: Path) -> list[LabelledPicture]:
     return pictures
 
 
-def _rows(path: Path) -> list[Mapping[str, str | None]]:
+def _rows(path: Path) -> list[tuple[int, Mapping[str, str | None]]]:
+    """Return each row with the number of its line."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            if not {PATH, LABEL} <= set(reader.fieldnames or ()):
+            heading = [name.strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = heading
+            if not {PATH, LABEL} <= set(heading):
                 found = f"'{path.name}' lacks the columns path and label."
                 raise CaseError(found, _LAYOUTS)
-            return list(reader)
+            return [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         found = f"'{path.name}' cannot be read as CSV in UTF-8."
         raise CaseError(found, "Save it as CSV in UTF-8 again.") from error

@@ -7,11 +7,14 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.segmentation import LABELS
 from napari_liverseg.io.formats import stem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DATASET = "dataset.json"
 INDEX = "cases.json"
@@ -81,7 +84,7 @@ def find_labelled(path: str | Path) -> LabelledSet:
         our own retraining set; or a datalist of MONAI or of the Medical
         Segmentation Decathlon, or the folder that holds one as `dataset.json`:
         ``{"training": [{"image": ..., "label": ...}]}``, paths from its folder. An
-        item may name its ``patient`` (or ``subject``).
+        item may name its ``patient`` (or ``subject``), see `named_patient`.
 
     Raises
     ------
@@ -115,7 +118,8 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError
-        content = json.loads(file.read_text(encoding="utf-8"))
+        # Editors of Windows put a mark of the encoding in front.
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         found = f"'{file.name}' cannot be read as JSON."
         raise CaseError(found, "Mend it or copy it again.") from error
@@ -181,10 +185,21 @@ def _item(item: dict[str, Any], number: int, file: Path) -> LabelledCase:
         found = f"Case {number} of '{file.name}' does not name one image and one label."
         raise CaseError(found, "Give each case an 'image' and a 'label'.")
     image, label = (file.parent / str(path) for path in paths)
-    named = (str(item[key]) for key in PATIENT_KEYS if item.get(key) not in (None, ""))
     # Of our own sets the CT's name ends in nnU-Net's number of a channel.
     owner = _patient_in(stem(image).removesuffix("_0000"))
-    return LabelledCase(stem(image), image, label, next(named, None) or owner)
+    return LabelledCase(stem(image), image, label, named_patient(item) or owner)
+
+
+def named_patient(item: Mapping[str, Any]) -> str | None:
+    """Return the patient that an item of a list names, None where it names none.
+
+    Capitals in the field's name and spaces around name and value do not count: a
+    patient who was overlooked could be learnt from and tested on.
+    """
+    said = {str(key).strip().lower(): value for key, value in item.items()}
+    known = (said.get(key) for key in PATIENT_KEYS)
+    named = (str(value).strip() for value in known if value is not None)
+    return next(filter(None, named), None)
 
 
 def _uniquely_named(cases: list[LabelledCase]) -> tuple[LabelledCase, ...]:

@@ -116,8 +116,9 @@ def auc_interval(
     Returns
     -------
     tuple of float or None
-        None where there is one patient, which says nothing of others, or fewer
-        than half of the samples hold both groups.
+        None where there is one patient, which says nothing of others, fewer than
+        half of the samples hold both groups, or all of them have one area, as where
+        nothing is confused: an interval without a width would pass for certainty.
     """
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     if names.size < 2:
@@ -134,7 +135,7 @@ def auc_interval(
     if len(areas) < DRAWS / 2:
         return None
     low, high = np.percentile(areas, [2.5, 97.5])
-    return float(low), float(high)
+    return (float(low), float(high)) if low < high else None
 
 
 def best_cut_off(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_liverseg.training.prepared_case import PreparedCase
-    from napari_liverseg.training.start import Start
-
 BEGUN_FILE = "begun_with.json"
 
 MOST_NAMED = 3
@@ -23,9 +19,9 @@ MOST_NAMED = 3
 
 
 def keep_beginning(
-    path: Path, cases: Mapping[str, PreparedCase], start: Start | None
+    path: Path, keys: Mapping[str, str], start: str | None, what: str
 ) -> None:
-    """Note CTs, labels and start of a training; refuse others than were noted.
+    """Note data and start of a training; refuse others than were noted.
 
     Folds would have learnt from other data than the card says, and a start that was
     exchanged would be measured in place of the one that was begun from.
@@ -34,20 +30,23 @@ def keep_beginning(
     ----------
     path : Path
         ``begun_with.json``. Trainings begun before it was kept have none.
-    cases : mapping of str to PreparedCase
-    start : Start or None
+    keys : mapping of str to str
+        By the name of a case or picture, the same for the same content.
+    start : str or None
+        Hash of the model that it began from, if any.
+    what : str
+        The data has, such as 'CT or labels'.
 
     Raises
     ------
     CaseError
-        When the voxels of a CT or of its label map changed, or the file is broken.
+        When the content of a case or picture changed, or the file is broken.
     ModelError
         When the start is another model than before.
     ExportError
         When the disk is full.
     """
-    keys = {name: _key(case) for name, case in sorted(cases.items())}
-    now = {"cases": keys, "start": None if start is None else start.model.sha256}
+    now = {"cases": dict(sorted(keys.items())), "start": start}
     if not path.exists():
         write_text(path, json.dumps(now, indent=1) + "\n")
         return
@@ -60,14 +59,8 @@ def keep_beginning(
         more = len(others) - MOST_NAMED
         which = ", ".join(f"'{name}'" for name in others[:MOST_NAMED])
         which += f" and {more} more" if more > 0 else ""
-        found = f"CT or labels are others than when this training began: {which}."
+        found = f"{what} are others than when this training began: {which}."
         raise CaseError(found, "Put them back, or train into another folder.")
-
-
-def _key(case: PreparedCase) -> str:
-    # Not the series: keys of DICOM are other ones on another computer.
-    both = f"{case.ct_key} {case.label_key}"
-    return hashlib.sha256(both.encode()).hexdigest()[:24]
 
 
 def _read(path: Path) -> dict[str, Any]:

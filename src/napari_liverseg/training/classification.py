@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import hashlib
 import io
 import json
@@ -16,31 +15,19 @@ import torch
 
 from napari_liverseg.core.errors import (
     CancelledError,
-    CaseError,
     DeviceError,
     ExportError,
-    ModelError,
 )
 from napari_liverseg.io.labelled_pictures import find_pictures
-from napari_liverseg.models.backbone import (
-    ResNetBackbone,
-    encoder_weights,
-    resnet_weights,
-)
-from napari_liverseg.models.classifier import Classifier, save_classifier
+from napari_liverseg.models.classifier import save_classifier
 from napari_liverseg.models.classifier_spec import (
     ClassifierSpec,
     EncoderSpec,
-    ResNetSpec,
     classifiers_folder,
 )
 from napari_liverseg.models.folder_spec import Figure
-from napari_liverseg.models.resunet_spec import ResUNetSpec
-from napari_liverseg.models.spec import ModelSpec
-from napari_liverseg.models.store import QUICK, find_model
-from napari_liverseg.models.two_stage import TwoStage
+from napari_liverseg.training.begun_with import BEGUN_FILE, keep_beginning
 from napari_liverseg.training.breakdown import clauses, sentences
-from napari_liverseg.training.card import NOT_CLINICAL
 from napari_liverseg.training.case_slices import cut_slices, has_label_maps
 from napari_liverseg.training.claim import claimed
 from napari_liverseg.training.classifier_fit import (
@@ -49,11 +36,10 @@ from napari_liverseg.training.classifier_fit import (
     PictureData,
     logits_of,
 )
-from napari_liverseg.training.classifier_recipe import OwnEncoder
 from napari_liverseg.training.classifier_report import write_classifier_report
+from napari_liverseg.training.classifier_start import begin
 from napari_liverseg.training.compute import enough_memory
 from napari_liverseg.training.curves import CURVES_FILE
-from napari_liverseg.training.hub_weights import FILES, HUB, weights_file
 from napari_liverseg.training.order import RESULT_FILE, Trained, open_run
 from napari_liverseg.training.picture_set import check_pictures
 from napari_liverseg.training.picture_split import SPLIT_FILE, keep_split
@@ -63,16 +49,13 @@ from napari_liverseg.training.whole_file import write_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_liverseg.core.progress import OnProgress
     from napari_liverseg.io.labelled_pictures import LabelledPictures
-    from napari_liverseg.training.classifier_recipe import (
-        ClassifierRecipe,
-        ResidualNetwork,
-    )
+    from napari_liverseg.models.classifier import Classifier
+    from napari_liverseg.training.classifier_recipe import ClassifierRecipe
+    from napari_liverseg.training.classifier_start import Beginning
     from napari_liverseg.training.order import Order
     from napari_liverseg.training.watch import Ears
 
-LIKELY_POSITIVE = "tumour"
 PACKAGES = ("napari-liverseg", "torch", "monai")
 
 
@@ -90,10 +73,11 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
     Raises
     ------
     CaseError
-        When pictures are no good, in one report, or cannot be split.
+        When pictures are no good, in one report, cannot be split, or are others than
+        when the training began.
     ModelError
-        When the backbone's weights do not fit, or training broke down before
-        anything was kept.
+        When the backbone's weights do not fit or are of another model than before, or
+        training broke down before anything was kept.
     ExportError
         When the folder is taken, another training is at work in it, it or the
         classifiers' folder cannot be written to, or the disk is full.
@@ -103,6 +87,7 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
     if order.place.devices > 1 or order.fold is not None:
         found = "A classifier trains on one device, without folds."
         raise DeviceError(found, "Leave --devices and --fold out.")
+    _refuse_among_classes(order)
     listed = classifiers_folder()
     with ears.stop.by_signal(), claimed(order, (0,), listed, follows=False):
         open_run(order, recipe, follows=False)
@@ -110,19 +95,26 @@ def train(recipe: ClassifierRecipe, order: Order, ears: Ears) -> Trained:
             return _trained(order, ClassifierSpec.read(order.model))
         try:
             data = _source(recipe, order, ears)
-            positive = positive_class(recipe, data.classes)
-            spec, network = _begin(recipe, data.classes, positive, ears.on_progress)
-            pictures = _pictures(recipe, order, data, ears)
+            first = begin(recipe, data.classes, ears.on_progress)
+            pictures = _pictures(recipe, order, data, first, ears)
         except CancelledError:
             return Trained(None, "", order.report, was_stopped=True)
-        network.to(order.place.one)
+        network = first.network.to(order.place.one)
         fit = ClassifierFit(recipe, network, pictures, order.fold_folder(0), ears)
         with enough_memory(order.place.kind):
             fit.run()
         _write_curves(order.out / CURVES_FILE, fit.epochs)
         if fit.was_stopped:
             return Trained(None, "", order.report, was_stopped=True)
-        return _finish(order, spec, fit, data)
+        return _finish(order, first.spec, fit, data)
+
+
+def _refuse_among_classes(order: Order) -> None:
+    """Refuse a folder that would pass for a class of the pictures."""
+    is_class = order.out.resolve().parent == order.data.resolve()
+    if is_class and not has_label_maps(order.data):
+        found = f"{order.out} lies in the folder of the pictures, as a class would."
+        raise ExportError(found, "Choose a folder outside of it for the training.")
 
 
 def _source(recipe: ClassifierRecipe, order: Order, ears: Ears) -> LabelledPictures:
@@ -139,101 +131,27 @@ def _source(recipe: ClassifierRecipe, order: Order, ears: Ears) -> LabelledPictu
     )
 
 
-def positive_class(recipe: ClassifierRecipe, classes: tuple[str, ...]) -> str | None:
-    """Return which of two classes is looked for; None where there are more.
-
-    Raises
-    ------
-    CaseError
-        When the recipe names a class that is not there, or one of several.
-    """
-    if recipe.positive is not None and recipe.positive not in classes:
-        found = f"The recipe looks for '{recipe.positive}', which the data lacks."
-        raise CaseError(found, f"It has: {', '.join(classes)}.")
-    if len(classes) > 2:
-        if recipe.positive is not None:
-            found = f"The data has {len(classes)} classes, and a cut-off is for two."
-            raise CaseError(found, "Leave 'positive' out: each class gets its ROC.")
-        return None
-    likely = LIKELY_POSITIVE if LIKELY_POSITIVE in classes else classes[-1]
-    return recipe.positive or likely
-
-
-def _begin(
-    recipe: ClassifierRecipe,
-    classes: tuple[str, ...],
-    positive: str | None,
-    on_progress: OnProgress,
-) -> tuple[ClassifierSpec, Classifier]:
-    """Return the spec without figures, and the network with its first weights."""
-    wanted = OwnEncoder(of=recipe.start) if recipe.start else recipe.backbone
-    begun: ModelSpec | None = None
-    backbone: ResNetSpec | EncoderSpec
-    if isinstance(wanted, OwnEncoder):
-        begun = _own_model(wanted.of)
-        backbone = EncoderSpec(network=begun.network, pooling="levels")
-        origin = f"the encoder of {begun.name} {begun.version}"
-    else:
-        backbone = ResNetSpec(depth=wanted.depth, width=wanted.width)
-        origin = _origin(wanted)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        network = Classifier(backbone, len(classes), recipe.dropout)
-    if begun is not None:
-        network.backbone.load_state_dict(encoder_weights(begun))
-    elif not isinstance(wanted, OwnEncoder) and wanted.weights:
-        assert isinstance(network.backbone, ResNetBackbone)
-        file = weights_file(wanted.weights, wanted.depth, on_progress)
-        network.backbone.load_state_dict(resnet_weights(file, network.backbone))
-    today = datetime.datetime.now(tz=datetime.UTC).date()
-    spec = ClassifierSpec(
-        name=recipe.name,
-        title=f"{recipe.title}, {today}",
-        notice=f"trained here with the recipe '{recipe.name}', {NOT_CLINICAL}",
-        version=f"{today:%Y.%m.%d}",
-        classes=classes,
-        positive=positive,
-        image_size=recipe.image_size,
-        hu_window=recipe.hu_window,
-        backbone=backbone,
-        training_data=f"begun from {origin}",
-        trained_on=today,
-        licence=recipe.licence,
-        recipe=recipe.for_card(),
-    )
-    return spec, network
-
-
-def _origin(wanted: ResidualNetwork) -> str:
-    """Return what a residual network begins from, for the card."""
-    if wanted.weights == HUB:
-        return FILES[wanted.depth].title
-    return "weights of a file" if wanted.weights else "nothing"
-
-
-def _own_model(name: str) -> ModelSpec:
-    model = find_model(name)
-    if isinstance(model, TwoStage):
-        found = f"The model '{model.name}' is of two stages."
-        raise ModelError(found, f"Name a model of one stage, such as {QUICK}.")
-    if not isinstance(model, ModelSpec):
-        found = f"The model '{model.name}' is no network of this program's own kind."
-        raise ModelError(found, "Name one that this program trained, or a resnet.")
-    if isinstance(model.network, ResUNetSpec):
-        found = f"The model '{model.name}' has another encoder than a plain U-Net's."
-        raise ModelError(found, "Name the model of a plain U-Net, or a resnet.")
-    return model
-
-
 def _pictures(
-    recipe: ClassifierRecipe, order: Order, data: LabelledPictures, ears: Ears
+    recipe: ClassifierRecipe,
+    order: Order,
+    data: LabelledPictures,
+    first: Beginning,
+    ears: Ears,
 ) -> PictureData:
     read = check_pictures(data, recipe, ears.on_progress, lambda: ears.stop.is_asked)
     shares = recipe.test_share, recipe.validation_share
     path = order.fold_folder(0) / SPLIT_FILE
     split = keep_split(path, data, shares, recipe.seed)
+    # Names alone may be those of other pictures, with a patient on both sides.
+    keys = {
+        f"{number}, {picture.path.name}": key
+        for number, (picture, key) in enumerate(
+            zip(data.pictures, read.keys, strict=True), start=1
+        )
+    }
+    keep_beginning(order.out / BEGUN_FILE, keys, first.start, "Pictures")
     labels = [data.classes.index(picture.label) for picture in data.pictures]
-    return PictureData(read, torch.tensor(labels), split)
+    return PictureData(read.grey, torch.tensor(labels), split)
 
 
 def _finish(

@@ -69,7 +69,8 @@ def _figures(spec: ClassifierSpec, verdict: Verdict) -> Iterator[str]:
     yield (
         "<p>Cut-offs were chosen on the validation part, by the largest sum of "
         "sensitivity and specificity; the test part had no say. The interval of the "
-        "AUC is by bootstrap over patients, the others are Wilson's.</p>"
+        "AUC is by bootstrap over patients, which gives none where nothing was "
+        "confused; the others are Wilson's.</p>"
     )
     head = ["truth", *(f"called {name}" for name in spec.classes)]
     body = [

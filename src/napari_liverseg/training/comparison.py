@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CaseError, LiversegError, ModelError
-from napari_liverseg.core.segmentation import TUMOUR
 from napari_liverseg.inference.decision import decide
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.keys import voxel_key
@@ -205,8 +204,7 @@ def _reached(
     """Return what a model reaches on a case, computed unless it was kept."""
     predictor, seen = contestant.predictor, contestant.seen
     # Tumours that nobody labelled, or looked for, are neither invented nor missed.
-    knows_tumour = bool(predictor.model.output.tumour)
-    knows_tumour &= TUMOUR in reading.values.values()
+    knows_tumour = bool(predictor.model.output.tumour) and reading.knows_lesion
     how = (version("napari-liverseg"), predictor.device.name, knows_tumour)
     key = _key(contestant.digest, case.content, *how)
     reached = kept.get(key)

@@ -66,7 +66,8 @@ def keep_folds(
     Raises
     ------
     CaseError
-        When there are too few patients, or the file is of other cases or folds.
+        When there are too few patients, or the file is of other cases or folds, or
+        from before two of its cases were known to be of one patient.
     """
     if not path.exists():
         folds = draw_folds(cases, count, seed)
@@ -87,7 +88,22 @@ def keep_folds(
             f"cases; asked for are {count} of {len(names)}, or of other cases."
         )
         raise CaseError(found, "Give the same cases and folds, or another folder.")
+    _refuse_patients_on_both_sides(folds, cases, path.name)
     return folds
+
+
+def _refuse_patients_on_both_sides(
+    folds: Folds, cases: Sequence[LabelledCase], file: str
+) -> None:
+    owner = {case.name: case.owner for case in cases}
+    for fold, names in enumerate(folds.held_out):
+        held_out = {owner[name] for name in names}
+        if not held_out.isdisjoint(owner[name] for name in folds.train(fold)):
+            found = (
+                f"'{file}' was drawn when cases of one patient were not known as such: "
+                f"fold {fold + 1} would be tested on a patient that it learnt from."
+            )
+            raise CaseError(found, "Train into another folder: folds are drawn anew.")
 
 
 def draw_folds(cases: Sequence[LabelledCase], count: int, seed: int) -> Folds:

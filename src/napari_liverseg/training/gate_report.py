@@ -45,8 +45,9 @@ def _first_stage(findings: GateFindings) -> Iterator[str]:
         f"{len(findings.slices)} held-out cases of {len(set(scores.patients))} "
         f"patients; {_by_whom(findings)}. The "
         "recipe sets the cut-off; these cases had no say. The interval of the AUC is "
-        "by bootstrap over patients. The others are Wilson's, which take slices as "
-        "independent, and are too narrow, for slices of one patient are alike."
+        "by bootstrap over patients, which gives none where nothing was confused. The "
+        "others are Wilson's, which take slices as independent, and are too narrow, "
+        "for slices of one patient are alike."
     )
     yield f"<p>{escape(said)}</p>"
     yield class_table([one])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,8 @@ class CaseResult:
     organ_iou, lesion_iou, organ_accuracy, lesion_accuracy : float or None
         Overlap, and share of all voxels that are right; the lesion's IoU is None
         where there is none.
+
+    All measures of lesions are None where the data set labels none.
     """
 
     case: str
@@ -136,7 +138,8 @@ def measure_held_out(
         content = draw_picture(volume, truth.labels, found.labels)
         write_whole(kept / picture, partial(_write, content))
         measures = measure_case(found, truth)
-        results.append(_result(prepared.case.name, fold, measures, picture))
+        result = _result(prepared.case.name, fold, measures, picture)
+        results.append(result if exam.reading.knows_lesion else _of_organ(result))
     rows = [asdict(result) for result in results]
     write_text(kept / MEASURES_FILE, json.dumps(rows, indent=1) + "\n")
     return results
@@ -181,3 +184,8 @@ def _result(name: str, fold: int, measures: CaseMeasures, picture: str) -> CaseR
         organ_accuracy=organ.agreement.accuracy,
         lesion_accuracy=lesion.agreement.accuracy,
     )
+
+
+def _of_organ(result: CaseResult) -> CaseResult:
+    """Return a result without what needs lesions that somebody labelled."""
+    return replace(result, false_lesion_ml=None, lesion_accuracy=None)

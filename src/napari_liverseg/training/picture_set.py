@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +24,28 @@ if TYPE_CHECKING:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class CheckedPictures:
+    """Pictures as a network sees them.
+
+    Parameters
+    ----------
+    grey : Tensor, uint8, shape (n, 1, size, size)
+        Grey values times 255: 8 bits hold a window of 400 HU to 1.6 HU.
+    keys : tuple of str
+        Of each picture as it is in its file, the same for the same grey values.
+    """
+
+    grey: torch.Tensor
+    keys: tuple[str, ...]
+
+
 def check_pictures(
     data: LabelledPictures,
     recipe: ClassifierRecipe,
     on_progress: OnProgress,
     is_cancelled: IsCancelled = never_cancelled,
-) -> torch.Tensor:
+) -> CheckedPictures:
     """Read every picture, and refuse all bad ones in one report.
 
     Parameters
@@ -38,11 +55,6 @@ def check_pictures(
         Its size and window.
     on_progress, is_cancelled : callable
         See `napari_liverseg.core.progress`; asked before each picture.
-
-    Returns
-    -------
-    Tensor, uint8, shape (n, 1, size, size)
-        Grey values times 255: 8 bits hold a window of 400 HU to 1.6 HU.
 
     Raises
     ------
@@ -54,6 +66,7 @@ def check_pictures(
     """
     size = recipe.image_size
     read = torch.zeros((len(data.pictures), 1, size, size), dtype=torch.uint8)
+    keys: list[str] = []
     bad: list[str] = []
     owner: dict[str, int] = {}
     for number, picture in enumerate(data.pictures):
@@ -65,6 +78,7 @@ def check_pictures(
             bad.append(str(error))
             continue
         key = hashlib.blake2b(grey.tobytes(), digest_size=16).hexdigest()
+        keys.append(key)
         twin = data.pictures[owner.setdefault(key, number)]
         if (twin.label, twin.patient) != (picture.label, picture.patient):
             bad.append(
@@ -75,7 +89,7 @@ def check_pictures(
     if bad:
         head = f"{len(bad)} of {len(data.pictures)} pictures cannot be trained on:"
         raise CaseError("\n".join([head, *(f"  {line}" for line in bad)]))
-    return read
+    return CheckedPictures(read, tuple(keys))
 
 
 def altered(

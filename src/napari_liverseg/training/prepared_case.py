@@ -67,6 +67,11 @@ class Reading:
     spacing_mm: Triple
     around: Shape | None = None
 
+    @property
+    def knows_lesion(self) -> bool:
+        """Whether lesions are labelled; else they are neither invented nor missed."""
+        return TUMOUR in self.values.values()
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
@@ -91,6 +96,15 @@ class PreparedCase:
     series_key: str
     label_key: str = ""
     ct_key: str = ""
+
+    @property
+    def content_key(self) -> str:
+        """The same for the same voxels of CT and labels.
+
+        Not of the series: keys of DICOM are other ones on another computer.
+        """
+        both = f"{self.ct_key} {self.label_key}"
+        return hashlib.sha256(both.encode()).hexdigest()[:24]
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CancelledError, ModelError
 from napari_liverseg.io.folder_lock import locked
 from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.models.gated_spec import GatedSpec
-from napari_liverseg.models.spec import ModelSpec, read_spec
+from napari_liverseg.models.spec import read_spec
 from napari_liverseg.models.store import user_folder
 from napari_liverseg.training.alter import room_for
 from napari_liverseg.training.begun_with import BEGUN_FILE, keep_beginning
-from napari_liverseg.training.breakdown import clauses, sentences
-from napari_liverseg.training.card import draft, finished
+from napari_liverseg.training.breakdown import sentences
+from napari_liverseg.training.card import draft
 from napari_liverseg.training.caseload import check_cases
 from napari_liverseg.training.claim import claimed
 from napari_liverseg.training.compute import precision_for
@@ -25,8 +24,7 @@ from napari_liverseg.training.drawn_patches import refuse_missing
 from napari_liverseg.training.fit import FoldWork, fit_fold
 from napari_liverseg.training.folds import FOLDS_FILE, draw_folds, keep_folds
 from napari_liverseg.training.gate_exam import ask_gate, without_gate
-from napari_liverseg.training.gate_findings import gate_figures, read_findings
-from napari_liverseg.training.held_out import Exam, measure_held_out, read_results
+from napari_liverseg.training.held_out import Exam, measure_held_out
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.launch import rank_in
 from napari_liverseg.training.order import (
@@ -41,68 +39,16 @@ from napari_liverseg.training.prepared_case import Reading
 from napari_liverseg.training.pretrained import pretrained
 from napari_liverseg.training.report import write_report
 from napari_liverseg.training.result import assemble, known_result, save_whole
-from napari_liverseg.training.start import Start, as_run, start_of
+from napari_liverseg.training.run import Run
+from napari_liverseg.training.start import as_run, start_of
 from napari_liverseg.training.watch import Ears
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
     from napari_liverseg.training.curves import Epoch
-    from napari_liverseg.training.folds import Folds
     from napari_liverseg.training.prepared_case import PreparedCase
     from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A training whose data was checked and whose folds are drawn.
-
-    Parameters
-    ----------
-    recipe : SegmentationRecipe
-    order : Order
-    spec : ModelSpec
-        Of the networks that come out, without figures.
-    start : Start or None
-    cases : dict of str to PreparedCase
-    reading : Reading
-    folds : Folds
-    ears : Ears
-    rank : int
-        Of this process; the first one measures and writes.
-    """
-
-    recipe: SegmentationRecipe
-    order: Order
-    spec: ModelSpec
-    start: Start | None
-    cases: dict[str, PreparedCase]
-    reading: Reading
-    folds: Folds
-    ears: Ears
-    rank: int
-
-    def card(self, fold: int | None = None) -> ModelSpec:
-        """Return the spec with what is known: of one fold, or of all of them."""
-        folders = self.folders if fold is None else (self.folders[fold],)
-        results = [one for folder in folders for one in read_results(folder)]
-        cases = self.cases.values()
-        keys = (f"{case.series_key} {case.label_key}" for case in cases)
-        gate = gate_figures(read_findings(self.spec, folders), self.folds)
-        return finished(self.draft, self.folds, results, self.start, keys, gate)
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """Where the folds keep their files."""
-        return self.order.fold_folders(len(self.folds.held_out))
-
-    @property
-    def draft(self) -> ModelSpec:
-        """The spec without figures, with what is known of broken folds by now."""
-        notice = "; ".join((self.spec.notice, *clauses(self.folders)))
-        return self.spec.model_copy(update={"notice": notice})
 
 
 def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
@@ -188,7 +134,9 @@ def _prepare(
     path = order.out / FOLDS_FILE
     known_owners = [prepared.case for prepared in cases.values()]
     folds = keep_folds(path, known_owners, recipe.folds, recipe.seed)
-    keep_beginning(order.out / BEGUN_FILE, cases, start)
+    keys = {name: case.content_key for name, case in cases.items()}
+    begun_from = None if start is None else start.model.sha256
+    keep_beginning(order.out / BEGUN_FILE, keys, begun_from, "CT or labels")
     return Run(recipe, order, spec, start, cases, reading, folds, ears, rank)
 
 

@@ -117,7 +117,9 @@ def dress(viewer: Viewer, layer: Image) -> None:
     layer.contrast_limits_range = (low, max(HU_RANGE[1], float(np.max(layer.data))))
     layer.contrast_limits = ABDOMEN.limits
     middle = layer.data_to_world([n // 2 for n in layer.data.shape])
-    viewer.dims.set_point(range(3), middle)
+    # A film beside the CT adds leading axes to the viewer.
+    axes = range(viewer.dims.ndim)[-layer.ndim :]
+    viewer.dims.set_point(axes, middle)
     viewer.reset_view()
 
 

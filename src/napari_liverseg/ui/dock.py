@@ -188,8 +188,9 @@ class LiverDock(QWidget):
         self.messages.clear("layers")
         if not removed:
             return
-        names = " and ".join(removed)
-        verb = "were" if len(removed) > 1 else "was"
+        *others, last = removed
+        names = f"{', '.join(others)} and {last}" if others else last
+        verb = "were" if others else "was"
         text = f"{names} {verb} removed from the layer list. Nothing is lost."
         answers = {"Show again": lambda: _do(self.session.show_layers)}
         self.messages.show_message("layers", Message(text, "warning", answers=answers))

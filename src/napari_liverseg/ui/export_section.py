@@ -11,6 +11,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_liverseg.core.errors import ExportError, LiversegError
+from napari_liverseg.io.formats import WRITABLE
 from napari_liverseg.io.label_map import write_label_map
 from napari_liverseg.io.labelled_set import INDEX
 from napari_liverseg.io.proven_file import write_proven
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from napari_liverseg.ui.session import Session
 
 FORMATS = "NIfTI (*.nii.gz);;NRRD (*.nrrd);;MHA (*.mha)"
+CSV = "CSV (*.csv)"
 NO_PATIENT = "This file names no patient: it counts as a patient of its own."
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+SUFFIXES = {FORMATS: WRITABLE, CSV: (".csv",)}
+"""Endings that a name may have as it is typed, by what the file dialog offers."""
 
 
 class ExportSection(Section):
@@ -153,7 +156,7 @@ class ExportSection(Section):
             self.save_labels(path, overwrite=path.exists())
 
     def _ask_csv(self) -> None:
-        path = self._ask_path("Save measures", "_measures.csv", "CSV (*.csv)")
+        path = self._ask_path("Save measures", "_measures.csv", CSV)
         if path is not None:
             self.save_csv(path)
 
@@ -176,7 +179,7 @@ class ExportSection(Section):
             return None
         path = Path(chosen)
         ending = wanted.partition("*")[2].rstrip(")")
-        if path.name.endswith((*SUFFIXES, ".csv")):
+        if path.name.lower().endswith(SUFFIXES[formats]):
             return path
         path = path.with_name(path.name + ending)
         if path.exists() and not self._may_replace(path):

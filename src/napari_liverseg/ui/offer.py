@@ -19,6 +19,11 @@ ELSEWHERE = (
     "what was painted there."
 )
 
+NOTHING_FREE = (
+    "None was restored: what counts as edited now lies over all of them. To have them "
+    "back, press 'Discard corrections…' under Correct first."
+)
+
 
 def tell_of_other_windows(session: Session, area: MessageArea) -> None:
     """Say that the case just opened is being corrected in another window too."""
@@ -50,11 +55,16 @@ def offer_corrections(
         return
 
     def restore() -> None:
+        masks = session.show_layers()
+        before = masks.edited_voxels
         try:
-            session.show_layers().restore(found.corrections)
+            masks.restore(found.corrections)
         except LiversegError as error:
             rest = {"Discard": discard, "Close": lambda: None}
             area.show_message(TOPIC, Message(str(error), "error", answers=rest))
+            return
+        if masks.edited_voxels == before:
+            show(f"{text} {NOTHING_FREE}")
             return
         recovery.answer(found)
         on_restored()
@@ -64,8 +74,11 @@ def offer_corrections(
         recovery.answer(found)
         offer_corrections(session, area, on_restored)
 
+    def show(question: str) -> None:
+        answers = {"Restore": restore, "Discard": discard}
+        area.show_message(TOPIC, Message(question, "warning", answers=answers))
+
     left = found.corrections
     when = left.saved_at.astimezone().strftime("%d %B %Y, %H:%M").lstrip("0")
     text = f"Corrections from {when} were found ({left.count:,} voxels)."
-    answers = {"Restore": restore, "Discard": discard}
-    area.show_message(TOPIC, Message(text, "warning", answers=answers))
+    show(text)

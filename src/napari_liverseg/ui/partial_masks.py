@@ -35,8 +35,8 @@ class PartialMasks:
         """Show what a run has found in some slices, around every edited voxel."""
         if not self._boxes:
             self._brought_layers = not any(la in self._viewer.layers for la in masks)
+            masks.show_in(self._viewer)
         self._boxes.append(box)
-        masks.show_in(self._viewer)
         masks.preview(labels, box)
         for layer in masks:
             layer.metadata[PARTIAL] = True

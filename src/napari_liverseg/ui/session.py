@@ -63,7 +63,8 @@ class Session(QObject):
         self._decision = LiveDecision(viewer)
         # Last: napari's own views of the new layer must exist before we act.
         viewer.layers.events.inserted.connect(self._on_inserted, position="last")
-        viewer.layers.events.removed.connect(self._on_removed, position="last")
+        viewer.layers.events.removed.connect(self._on_list, position="last")
+        viewer.layers.events.renamed.connect(self._on_list, position="last")
 
     def start(self) -> None:
         """Take up what an earlier dock has left, or a CT that the viewer shows."""
@@ -82,7 +83,8 @@ class Session(QObject):
         """Stop following the viewer; corrections are on disk when it returns."""
         self.settle()
         self.viewer.layers.events.inserted.disconnect(self._on_inserted)
-        self.viewer.layers.events.removed.disconnect(self._on_removed)
+        self.viewer.layers.events.removed.disconnect(self._on_list)
+        self.viewer.layers.events.renamed.disconnect(self._on_list)
         if self.recovery is None or self.masks is None:
             return
         self.masks.changed.disconnect(self.masks_changed)
@@ -165,9 +167,15 @@ class Session(QObject):
         return seen[1] if seen is not None and seen[0] == 0 else None
 
     def show_partial(self, labels: NDArray[np.uint8], box: Box) -> None:
-        """Show what a run has found in some slices, around every edited voxel."""
+        """Show what a run has found in some slices, around every edited voxel.
+
+        Layers come with the first: those that the user removes then stay away.
+        """
         begins = not self.is_partial
-        self._partial.show(self._with_ct(), labels, box)
+        masks = self._with_ct() if begins else self.masks
+        if masks is None:
+            return
+        self._partial.show(masks, labels, box)
         if begins:
             self.partial_changed.emit()
 
@@ -229,7 +237,7 @@ class Session(QObject):
         self._disown_copy(layer)
         self.layers_changed.emit()
 
-    def _on_removed(self) -> None:
+    def _on_list(self) -> None:
         self.layers_changed.emit()
 
     def _adopt(self, layer: Layer) -> None:
