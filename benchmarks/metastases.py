@@ -4,8 +4,8 @@
 carries a portal venous CT of the LiTS challenge and the label map of its readers, 128
 voxels along each side, cut close to the liver, with some seventy tumours. The files do
 not say how large their voxels are: vertebrae say about 1.4 mm, so it is measured at
-three sizes. Nothing was trained on it: the data of LiTS may not be changed and passed
-on. What training draws was changed after a look at it, so it is no blind check.
+three sizes. Nothing was trained on it: the package does not say under which licence the
+data are. What training draws was changed after a look at it, so it is no blind check.
 """
 
 from __future__ import annotations
