@@ -26,8 +26,8 @@ from napari_liverseg.editing.journal import Journal, journal_folder
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.ui.ct_layer import role, show_ct
 from napari_liverseg.ui.mask_layer import MaskLayer
-from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.orientation import edge_letters
+from napari_liverseg.ui.read_masks import read_masks
 from napari_liverseg.ui.window import ABDOMEN, PRESETS
 from tiny_model import write_threshold_model
 

@@ -22,8 +22,8 @@ from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.models.contract import Windows
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.ui.compare_section import STALE
-from napari_liverseg.ui.masks import read_masks
 from napari_liverseg.ui.plan_line import REST_MS
+from napari_liverseg.ui.read_masks import read_masks
 from napari_liverseg.ui.run_options import NO_MIRROR
 from napari_liverseg.ui.session import UNFINISHED
 from napari_liverseg.ui.writer import write_labels

@@ -10,7 +10,7 @@ from napari_liverseg.core.errors import LiversegError
 from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.editing.journal import Journal, journal_folder
 from napari_liverseg.ui.dock import LiverDock
-from napari_liverseg.ui.masks import read_masks
+from napari_liverseg.ui.read_masks import read_masks
 from napari_liverseg.ui.truth_layer import show_truth, truth_from
 
 pytestmark = pytest.mark.gui

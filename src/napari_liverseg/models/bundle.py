@@ -7,15 +7,14 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.models.bundle_checkpoint import weights_file
 from napari_liverseg.models.bundle_component import Component, component, unfit
 from napari_liverseg.models.bundle_config import (
     INFERENCE_FILES,
     METADATA_FILE,
-    Config,
     ForeignCodeError,
     read_config,
     refusal,
@@ -33,6 +32,8 @@ from napari_liverseg.models.mapping import find_mapping
 from napari_liverseg.models.trust import is_trusted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from napari_liverseg.core.probabilities import PostProcessing
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from napari_liverseg.models.mapping import ChannelMapping
 
 NETWORK = "network_def"
-USUAL_WEIGHTS = "models/model.pt"
 
 TARGETS = re.compile(r"(?:monai\.|torch\.nn\.)?[\w.]+")
 
@@ -227,7 +227,7 @@ def read_bundle(folder: Path, mapping: ChannelMapping | None = None) -> MonaiBun
         windows=windows,
         output=read_output(metadata, config, channels, name, mapping),
         post_processing=read_post_processing(config),
-        weights_file=_weights_file(config, folder),
+        weights_file=weights_file(config, folder),
         runs_code=runs_code,
         remarks=(*prepared.remarks, *remarks),
         mapping=mapping,
@@ -276,35 +276,6 @@ def _targets(value: Any) -> list[str]:
         own = [str(value["_target_"])] if "_target_" in value else []
         return own + _targets([v for k, v in value.items() if k != "_target_"])
     return []
-
-
-def _weights_file(config: Config, folder: Path) -> Path:
-    """Return the checkpoint that the config loads; the usual one where it is silent."""
-    named = USUAL_WEIGHTS
-    for raw in _loaders(config):
-        loader = component(config, raw, "checkpointloader")
-        if loader is None or loader.disabled:
-            continue
-        if loader.name_in("monai.handlers") != "CheckpointLoader":
-            continue
-        path = PurePosixPath(str(loader.get("load_path")).replace("\\", "/"))
-        # The bundle itself may lie in a folder of that name.
-        before, models, inside = path.as_posix().rpartition("models/")
-        if ".." in path.parts or not models or (before and before[-1] != "/"):
-            raise refusal(config, f"loads weights from outside the bundle ({path})")
-        named = f"{models}{inside}"
-    file = folder / named
-    if not file.is_file() or not file.resolve().is_relative_to(folder):
-        found = f"The bundle '{folder.name}' has no weights: {named} is missing."
-        raise ModelError(found, "Copy the whole bundle again, with its models folder.")
-    refuse_absurd_weights(file)
-    return file
-
-
-def _loaders(config: Config) -> list[Any]:
-    handlers = config.content.get("handlers")
-    listed = handlers if isinstance(handlers, list) else []
-    return [config.content.get("checkpointloader"), *listed]
 
 
 def _said(what: str, value: Any) -> str:
