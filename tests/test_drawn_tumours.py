@@ -59,7 +59,8 @@ def _planted(side, seeds):
     for seed in seeds:
         hu = np.full((side,) * 3, 100.0, np.float32)
         labels = np.ones((side,) * 3, np.uint8)
-        near = _plant_tumours(hu, labels, axes, np.random.default_rng(seed))
+        fat = np.zeros((side,) * 3, bool)
+        near = _plant_tumours(hu, labels, fat, axes, np.random.default_rng(seed))
         yield labels == 2, near
 
 

@@ -201,7 +201,11 @@ def test_the_focus_lies_between_the_liver_and_what_looks_like_it():
     tissues[:, :, 10:30] = Tissue.LIVER
     tissues[:, :, 30:34] = Tissue.VEIN
     tissues[:, :, 50:54] = Tissue.VEIN
-    columns = _focus(tissues, PatchGrid(tissues.shape, (3.0, 3.0, 3.0))).all((0, 1))
+    grid, none = (
+        PatchGrid(tissues.shape, (3.0, 3.0, 3.0)),
+        np.zeros(tissues.shape, bool),
+    )
+    columns = _focus(tissues, none, grid).all((0, 1))
     assert np.flatnonzero(columns).tolist() == list(range(27, 33))
 
 

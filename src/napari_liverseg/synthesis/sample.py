@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from napari_liverseg.core.segmentation import LIVER, TUMOUR
 from napari_liverseg.synthesis.appearance import (
-    Palette,
     add_liver_vessels,
     draw_palette,
     fatten_vessels,
@@ -19,7 +18,9 @@ from napari_liverseg.synthesis.appearance import (
     render,
     with_trees,
 )
+from napari_liverseg.synthesis.bulge import bulge
 from napari_liverseg.synthesis.field import Axes, grid_axes
+from napari_liverseg.synthesis.hollow import fill_in, press_organ
 from napari_liverseg.synthesis.mimics import draw_mimics
 from napari_liverseg.synthesis.scanner import AIR_HU, breathe, cut_field, degrade
 from napari_liverseg.synthesis.tissue import Tissue
@@ -35,6 +36,7 @@ from napari_liverseg.synthesis.warp import draw_positions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_liverseg.core.geometry import Triple
     from napari_liverseg.synthesis.body import Body
 
 KEEP_CT_SHARE = 0.6
@@ -68,6 +70,12 @@ SEEDED_SHARE, SEEDED, SEEDED_MM = 0.15, (8, 40), (3.0, 16.0)
 `SEEDED_ML` of liver, and their radii."""
 
 SEEDED_ML = 1200.0
+
+PRESSED_SHARE = 0.15
+"""Share of the samples with a hollow organ that dents the liver, see `hollow`."""
+
+BULGING_SHARE = 0.35
+"""Share of the tumours at a border that bulge into the fat beside the liver."""
 
 AROUND_MM = 5.0
 """How far about a small tumour training looks closely."""
@@ -143,32 +151,48 @@ def draw_sample(
         palette = fatten_vessels(palette, rng)
     if rng.random() < TREES_SHARE:
         palette = with_trees(palette, rng)
-    hu, synthetic = _image(body, positions, tissues, axes, palette, rng)
+    organ = np.zeros(tissues.shape, np.bool_)
+    if rng.random() < PRESSED_SHARE:
+        organ = press_organ(tissues, axes, rng)
+    ct = _kept_ct(body, rng)
+    if ct is None:
+        hu = render(tissues, axes, palette, rng)
+    else:
+        hu = _sampled(ct, positions, body.spacing_mm)
+        fill_in(hu, tissues, organ, rng)
+    recoloured = ct is not None and rng.random() < RECOLOUR_SHARE
+    if recoloured:
+        hu = recolour(hu, tissues, palette)
+    if ct is None or (recoloured and rng.random() < 0.6):
+        add_liver_vessels(hu, tissues, axes, palette, rng)
     liver = tissues == Tissue.LIVER
     mix_veins(hu, tissues, rng)
     draw_mimics(hu, liver, axes, palette.phase, rng)
     labels = liver.astype(np.uint8)
     if body.tumour is not None:
-        labels[scanned & body.tumour.ravel()[nearest]] = TUMOUR
-    small = _plant_tumours(hu, labels, axes, rng)
+        labels[scanned & body.tumour.ravel()[nearest] & ~organ] = TUMOUR
+    small = _plant_tumours(hu, labels, tissues == Tissue.FAT, axes, rng)
     if rng.random() < BREATHING_SHARE:
         labels[breathe(hu, liver, axes, rng)] = 0
-    hu = degrade(hu, axes, rng, synthetic=synthetic)
+    hu = degrade(hu, axes, rng, synthetic=ct is None)
     outside = cut_field(hu, axes, rng) | ~scanned
     hu[outside], labels[outside] = AIR_HU, 0
-    return Sample(hu, labels, _focus(tissues, grid) | small)
+    return Sample(hu, labels, _focus(tissues, organ, grid) | small)
 
 
-def _focus(tissues: NDArray[np.uint8], grid: PatchGrid) -> NDArray[np.bool_]:
+def _focus(
+    tissues: NDArray[np.uint8], organ: NDArray[np.bool_], grid: PatchGrid
+) -> NDArray[np.bool_]:
     """Return which voxels lie near the liver and near what is taken for it."""
     # On about every 3 mm: a fine grid would take six times as long.
     steps = [max(round(FOCUS_MM / 3 / mm), 1) for mm in grid.spacing_mm]
-    coarse = tissues[tuple(slice(None, None, step) for step in steps)]
+    every = tuple(slice(None, None, step) for step in steps)
+    coarse, pressed = tissues[every], organ[every]
     reach = zip(steps, grid.spacing_mm, strict=True)
     size = [2 * round(FOCUS_MM / (step * mm)) + 1 for step, mm in reach]
     liver, alike = (
         ndimage.maximum_filter(mask, size)
-        for mask in (coarse == Tissue.LIVER, np.isin(coarse, LIVER_LIKE))
+        for mask in (coarse == Tissue.LIVER, np.isin(coarse, LIVER_LIKE) | pressed)
     )
     focus = liver & alike
     for axis, (step, n) in enumerate(zip(steps, tissues.shape, strict=True)):
@@ -205,31 +229,24 @@ def _look_up(
     return flat, inside
 
 
-def _image(
-    body: Body,
-    positions: NDArray[np.float32],
-    tissues: NDArray[np.uint8],
-    axes: Axes,
-    palette: Palette,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.float32], bool]:
-    """Return the patch's image and whether it is synthetic throughout."""
-    if body.hu is None or (body.whole and rng.random() > KEEP_CT_SHARE):
-        hu = render(tissues, axes, palette, rng)
-        add_liver_vessels(hu, tissues, axes, palette, rng)
-        return hu, True
-    index = positions / np.array(body.spacing_mm, np.float32)[:, None, None, None]
-    hu = ndimage.map_coordinates(body.hu, index, order=1, mode="constant", cval=AIR_HU)
-    if rng.random() < RECOLOUR_SHARE:
-        hu = recolour(hu, tissues, palette)
-        if rng.random() < 0.6:
-            add_liver_vessels(hu, tissues, axes, palette, rng)
-    return np.asarray(hu, np.float32), False
+def _kept_ct(body: Body, rng: np.random.Generator) -> NDArray[np.float32] | None:
+    """Return the CT that a sample keeps; None where it is synthetic throughout."""
+    return None if body.whole and rng.random() > KEEP_CT_SHARE else body.hu
+
+
+def _sampled(
+    ct: NDArray[np.float32], positions: NDArray[np.float32], spacing_mm: Triple
+) -> NDArray[np.float32]:
+    """Return a CT at some positions, and air beyond it."""
+    index = positions / np.array(spacing_mm, np.float32)[:, None, None, None]
+    hu = ndimage.map_coordinates(ct, index, order=1, mode="constant", cval=AIR_HU)
+    return np.asarray(hu, np.float32)
 
 
 def _plant_tumours(
     hu: NDArray[np.float32],
     labels: NDArray[np.uint8],
+    fat: NDArray[np.bool_],
     axes: Axes,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
@@ -259,6 +276,8 @@ def _plant_tumours(
         many = max(round(rng.integers(*SEEDED) * min(share, 1.0)), 1)
         tumours += draw_alike(tumours[0], many, SEEDED_MM, liver, axes, rng)
     for tumour in tumours:
+        if fat.any() and rng.random() < BULGING_SHARE:
+            labels[bulge(tumour, hu, liver, fat, axes, rng)] = LIVER
         labels[plant(tumour, hu, liver, axes, rng)] = TUMOUR
         if tumour.extent_mm < SMALL_MM:
             reach = tumour.extent_mm + AROUND_MM
