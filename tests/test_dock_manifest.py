@@ -153,7 +153,7 @@ def test_the_user_chooses_the_series_and_decides(qtbot):
     dialog = SeriesDialog(
         (
             _series("soft", NOTE, suggested=True),
-            _series("tilted", TILT),
+            _series("tilted", NOTE, TILT),
             _series("x", LOST),
         )
     )
@@ -162,7 +162,7 @@ def test_the_user_chooses_the_series_and_decides(qtbot):
     assert dialog.choice().series == "soft"
     assert dialog.open_button.isEnabled()
     dialog.table.selectRow(1)
-    assert dialog.problems.text() == TILT.message
+    assert dialog.problems.text() == f"{TILT.message}\n{NOTE.message}"
     assert not dialog.open_button.isEnabled()
     dialog.decisions["resample"].setChecked(True)
     assert dialog.open_button.isEnabled()

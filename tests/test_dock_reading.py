@@ -106,6 +106,7 @@ def test_what_cannot_be_decided_is_said_first_and_offers_no_decision(qtbot, tmp_
     qtbot.addWidget(dialog)
     dialog.show()
     assert "one slice position" in dialog.problems.text().splitlines()[0]
+    assert dialog.table.item(0, 2).text().endswith(" ?")  # no distance of 0 mm
     assert not any(box.isVisible() for box in dialog.decisions.values())
     assert not dialog.open_button.isEnabled()
 

@@ -109,6 +109,8 @@ def test_stale_measures_are_not_given_away(dock, qtbot, tmp_path):
     assert {button.toolTip() for button in buttons} == {STALE}
     dock.export.save_csv(tmp_path / "stale.csv")
     assert not (tmp_path / "stale.csv").exists()
+    said = dock.export.messages.message("export").text
+    assert said == f"The measures were not saved. {STALE}."
     with qtbot.waitSignal(dock.compare.slot.done, timeout=20_000):
         dock.compare.run.click()
     assert all(button.isEnabled() for button in buttons)

@@ -269,6 +269,7 @@ def test_a_device_that_is_not_there_is_told_before_the_run(dock, qtbot, monkeypa
 def test_what_the_user_painted_is_not_said_to_be_the_model_s(dock, qtbot):
     segment(qtbot, dock)
     said = dock.segment.result.text().split(";")[0]
+    assert said.startswith("Tiny model found: ")
     assert "1 lesion " in said
     tumour = dock.session.masks.tumour
     with tumour.block_history():

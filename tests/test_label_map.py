@@ -217,7 +217,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
     folder = tmp_path / "out"
     folder.mkdir()
     monkeypatch.setattr("secrets.token_hex", lambda _: "full")
-    (folder / ".out.full.part.nii").symlink_to("/dev/full")
+    (folder / ".full.part.nii").symlink_to("/dev/full")
     with pytest.raises(ExportError, match="could not be written"):
         write_label_map(
             folder / "out.nii", Segmentation(labels(), volume.geometry), volume

@@ -253,7 +253,9 @@ def _stand_in(path: Path, dataset: Any) -> str:
     """Return a name for a series that an anonymiser left without its UID."""
     same = ("SeriesDescription", "SeriesNumber", "ConvolutionKernel")
     told = "|".join([path.parent.name, *(text(dataset, name) for name in same)])
-    return NO_UID + hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
+    # A folder's name need not be UTF-8.
+    name = told.encode(errors="surrogateescape")
+    return NO_UID + hashlib.blake2b(name, digest_size=4).hexdigest()
 
 
 def has_stand_in(series_uid: str) -> bool:

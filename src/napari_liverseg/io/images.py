@@ -21,6 +21,7 @@ from napari_liverseg.io.file_grid import (
 )
 from napari_liverseg.io.formats import READABLE, ending, stem
 from napari_liverseg.io.grid import geometry_of
+from napari_liverseg.io.itk_name import itk_name
 from napari_liverseg.io.metaimage import compressed_voxels_are_whole
 from napari_liverseg.io.nifti import (
     NiftiHeader,
@@ -158,7 +159,7 @@ def _is_nifti(path: Path) -> bool:
 def _reader(path: Path) -> Any:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(READABLE[ending(path)])
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     return reader
 
 

@@ -19,7 +19,8 @@ from napari_liverseg.io.formats import WRITABLE, ending, is_image_file
 from napari_liverseg.io.grid import to_image
 from napari_liverseg.io.hounsfield import looks_like_label_map
 from napari_liverseg.io.images import StoredImage, read_image
-from napari_liverseg.io.proven_file import prove_same_labels
+from napari_liverseg.io.itk_name import itk_name
+from napari_liverseg.io.proven_file import is_there, prove_same_labels
 from napari_liverseg.io.segment_names import named_otherwise, segment_names
 from napari_liverseg.io.source_file import write_on_source
 
@@ -128,7 +129,7 @@ def write_label_map(
     if not segmentation.geometry.matches(volume.geometry):
         what = "The segmentation"
         raise _mismatch(what, segmentation.geometry, volume.geometry)
-    if overwrite and path.exists():
+    if overwrite and is_there(path):
         _refuse_to_replace_a_ct(path)
     return write_on_source(
         path, segmentation.labels, volume, prove_same_labels, overwrite=overwrite
@@ -140,6 +141,7 @@ def _refuse_to_replace_a_ct(path: Path) -> None:
 
     The file dialog lists CTs beside label maps, and its question is soon answered.
     """
+    itk_name(path, ExportError)  # what cannot be looked into may be the CT
     try:
         voxels = read_image(path).voxels
     except CaseError:
@@ -162,7 +164,7 @@ def _as_labels(
         return _mapped(voxels, values)
     low, high = voxels.min(), voxels.max()
     if low < 0 or high > max(LABELS.values()):
-        found = f"'{name}' holds the values {_told(voxels)}; expected 0, 1 and 2."
+        found = f"'{name}' holds the values {told_values(voxels)}; expected 0, 1 and 2."
         step = "Name the values of liver and tumour, or open another label map."
         raise CaseError(found, step)
     return voxels.astype(np.uint8)
@@ -171,7 +173,7 @@ def _as_labels(
 def _refuse_unnamed(voxels: NDArray[Any], known: Collection[int], name: str) -> None:
     if not np.isin(np.unique(voxels), list(known)).all():
         wanted = ", ".join(str(value) for value in sorted(known))
-        found = f"'{name}' holds the values {_told(voxels)}; expected {wanted}."
+        found = f"'{name}' holds the values {told_values(voxels)}; expected {wanted}."
         raise CaseError(found, "Name every value in the data set, or mend the map.")
 
 
@@ -197,7 +199,8 @@ def _mapped(voxels: NDArray[Any], values: Mapping[int, int]) -> NDArray[np.uint8
     return labels
 
 
-def _told(voxels: NDArray[Any]) -> str:
+def told_values(voxels: NDArray[Any]) -> str:
+    """Return the values that voxels hold, the first ones and how many more."""
     found = np.unique(voxels)
     more = f" and {len(found) - TOLD_VALUES} more" if len(found) > TOLD_VALUES else ""
     return ", ".join(f"{v:g}" for v in found[:TOLD_VALUES]) + more

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_liverseg.core.errors import CaseError, ExportError
-from napari_liverseg.io.formats import ending, stem
+from napari_liverseg.io.formats import ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 
 GRID_PART = 1e-5
 """A file's grid must come back within this part (NIfTI holds 32-bit numbers)."""
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path is taken; one that the disk refuses, as too long, is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def write_proven(
@@ -47,11 +57,11 @@ def write_proven(
         When the file exists, cannot be written, or is not proven. Nothing is
         left behind then.
     """
-    _refuse_existing(path, overwrite)
-    # The ending tells the writers the format, so the mark goes in front of it.
-    mark = f".{secrets.token_hex(4)}.part{ending(path) or path.suffix}"
-    part = path.with_name(f".{stem(path)}{mark}")
+    # The ending tells the writers the format. Nothing else of the name is in it: where
+    # a long name may just be, a longer one may not.
+    part = path.with_name(f".{secrets.token_hex(8)}.part{ending(path) or path.suffix}")
     try:
+        _refuse_existing(path, overwrite)
         write(part)
         prove(part)
         _to_disk(part)
@@ -60,9 +70,13 @@ def write_proven(
     except (OSError, RuntimeError, CaseError) as failed:
         found = f"'{path.name}' could not be written: {_reason(path, failed)}."
         step = "Choose another folder, or make room on the disk, and export again."
+        if isinstance(failed, OSError) and failed.errno == errno.ENAMETOOLONG:
+            found, step = f"'{path.name}' is too long a name.", "Choose a shorter one."
         raise ExportError(found, step) from failed
     finally:
-        part.unlink(missing_ok=True)
+        # A disk that is read-only refuses this too, where nothing was written.
+        with suppress(OSError):
+            part.unlink()
     return path
 
 
@@ -97,7 +111,7 @@ def prove_same_labels(back: NDArray[Any], wanted: NDArray[Any]) -> None:
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
+    if is_there(path) and not overwrite:
         found = f"'{path.name}' exists already and was left as it is."
         raise ExportError(found, "Choose another name, or agree to overwrite it.")
 

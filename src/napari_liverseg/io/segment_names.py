@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import SimpleITK as sitk
 
 from napari_liverseg.core.segmentation import LIVER, TUMOUR
+from napari_liverseg.io.itk_name import itk_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,7 +32,7 @@ def segment_names(path: Path) -> dict[int, str]:
     if path.suffix.lower() not in (".nrrd", ".nhdr"):
         return {}
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     reader.ReadImageInformation()
     names = {}
     for key in reader.GetMetaDataKeys():

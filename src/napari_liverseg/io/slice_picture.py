@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.io.checks import find_problems, plane_of
 from napari_liverseg.io.headers import claims_dicom, looks_like_dicom, read_headers
+from napari_liverseg.io.itk_name import itk_name
 from napari_liverseg.io.pixels import load_hu
 from napari_liverseg.io.quiet import quiet
 
@@ -127,7 +128,7 @@ def _windowed(hu: NDArray[Any], window: tuple[float, float]) -> NDArray[np.float
 
 def _grey(path: Path) -> NDArray[np.float32]:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     try:
         with quiet():
             reader.ReadImageInformation()

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
+from napari_liverseg.core.errors import ExportError
 from napari_liverseg.io.grid import to_image
 from napari_liverseg.io.images import read_image
+from napari_liverseg.io.itk_name import itk_name
 from napari_liverseg.io.proven_file import prove_same_grid, write_proven
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def write_on_source(
     image = to_image(stored, volume.source)
 
     def write(file: Path) -> None:
-        sitk.WriteImage(image, str(file), useCompression=True)
+        name = itk_name(file, ExportError)
+        sitk.WriteImage(image, name, useCompression=True)
 
     def prove(file: Path) -> None:
         back = read_image(file)

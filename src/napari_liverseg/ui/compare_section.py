@@ -16,7 +16,7 @@ from napari_liverseg.ui.button import allow, primary_button, quiet_button
 from napari_liverseg.ui.job import JobSlot
 from napari_liverseg.ui.label_map_opener import LabelMapOpener
 from napari_liverseg.ui.measures_table import MeasuresTable
-from napari_liverseg.ui.message import copy_text
+from napari_liverseg.ui.message import Message, copy_text
 from napari_liverseg.ui.progress_row import ProgressRow
 from napari_liverseg.ui.repaints import Repaints
 from napari_liverseg.ui.section import Section
@@ -41,6 +41,12 @@ SINCE = {
     STALE: "the masks have changed since",
     STALE_TRUTH: "the truth has changed since",
 }
+
+
+NO_TRUE_TUMOUR = (
+    "The truth has no tumour, so all that the masks call tumour counts as invented. "
+    "Where nobody marked tumours in it, only the liver's measures mean something."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +215,8 @@ class CompareSection(Section):
             return
         self.measures, self._measured = measures, self._asked
         self.table.show_rows(as_rows(measures))
+        if measures.tumour.counts.prediction and not measures.tumour.counts.truth:
+            self.messages.show_message("tumour", Message(NO_TRUE_TUMOUR, "warning"))
         self.refresh()
 
     def _on_masks(self) -> None:

@@ -18,6 +18,7 @@ from napari_liverseg.ui.retrain_section import RetrainSection
 from napari_liverseg.ui.segment_section import SegmentSection
 from napari_liverseg.ui.session import Session
 from napari_liverseg.ui.threshold_section import ThresholdSection
+from napari_liverseg.ui.wheel import WheelScrolls
 from napari_liverseg.ui.window_drag import WindowDrag
 
 WIDTH_PX = 360
@@ -60,6 +61,7 @@ class LiverDock(QWidget):
             self.retrain,
         )
         self._lay_out()
+        WheelScrolls(self)
         self.letters = OrientationLetters(self.viewer)
         self.window_drag = WindowDrag(self.viewer)
         self.keys = Keys(self.session, self.correct)

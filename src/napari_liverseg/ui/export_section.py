@@ -14,7 +14,7 @@ from napari_liverseg.core.errors import ExportError, LiversegError
 from napari_liverseg.io.formats import WRITABLE
 from napari_liverseg.io.label_map import write_label_map
 from napari_liverseg.io.labelled_set import INDEX
-from napari_liverseg.io.proven_file import write_proven
+from napari_liverseg.io.proven_file import is_there, write_proven
 from napari_liverseg.io.retraining_set import add_case
 from napari_liverseg.measure.table import as_csv
 from napari_liverseg.ui import figures
@@ -91,10 +91,11 @@ class ExportSection(Section):
 
     def save_csv(self, path: Path) -> None:
         """Write the measures of the last comparison."""
-        measures = self._compare.measures
-        if measures is None or self._compare.refusal:
-            return
+        measures, refusal = self._compare.measures, self._compare.refusal
         try:
+            if measures is None or refusal:  # a run may have ended since the question
+                found = "The measures were not saved."
+                raise ExportError(found, f"{refusal}.")
             write_measures(path, measures)
         except LiversegError as error:
             self.messages.show_error("export", error)
@@ -153,7 +154,7 @@ class ExportSection(Section):
     def _ask_labels(self) -> None:
         path = self._ask_path("Save label map", "_labels.nii.gz", FORMATS)
         if path is not None:
-            self.save_labels(path, overwrite=path.exists())
+            self.save_labels(path, overwrite=is_there(path))
 
     def _ask_csv(self) -> None:
         path = self._ask_path("Save measures", "_measures.csv", CSV)
@@ -182,7 +183,7 @@ class ExportSection(Section):
         if path.name.lower().endswith(SUFFIXES[formats]):
             return path
         path = path.with_name(path.name + ending)
-        if path.exists() and not self._may_replace(path):
+        if is_there(path) and not self._may_replace(path):
             return None  # the file dialog asked about the name without ending
         return path if self._still_shows(volume) else None
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel
+from napari_liverseg.ui.words import Words
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QResizeEvent
 
 
-class Line(QLabel):
+class Line(Words):
     """A label for what there may be something to say about."""
-
-    def __init__(self, text: str = "") -> None:
-        super().__init__()
-        self.setWordWrap(True)
-        self.setText(text)
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
         """Show a text; nothing and no gap where it is empty."""

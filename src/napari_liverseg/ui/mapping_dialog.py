@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_liverseg.core.segmentation import BACKGROUND, LIVER, TUMOUR
 from napari_liverseg.io.segment_names import meaning
 from napari_liverseg.ui.button import STYLE, allow
+from napari_liverseg.ui.wheel import WheelScrolls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,6 +71,7 @@ class MappingDialog(QDialog):
         rows = QVBoxLayout(self)
         for widget in (text, area, buttons):
             rows.addWidget(widget)
+        WheelScrolls(self)
         self.resize(360, 420)
 
     def _allow(self) -> None:

@@ -10,7 +10,6 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QVBoxLayout,
     QWidget,
@@ -18,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_liverseg.ui.button import quiet_button
 from napari_liverseg.ui.sentence import explain
+from napari_liverseg.ui.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,11 +54,8 @@ class Message(QFrame):
         self.text = text
         self.setObjectName("message")
         self.setStyleSheet(f"#message {{ border-left: 3px solid {EDGE[kind]}; }}")
-        label = QLabel(text)
-        label.setWordWrap(True)
-        label.setTextInteractionFlags(
-            label.textInteractionFlags().TextSelectableByMouse
-        )
+        label = Words(text)
+        label.allow_copying()
         rows = QVBoxLayout(self)
         rows.setContentsMargins(8, 4, 4, 4)
         rows.setSpacing(4)

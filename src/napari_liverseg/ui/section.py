@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFrame, QLabel, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QToolButton, QVBoxLayout, QWidget
 
 from napari_liverseg.ui.message import MessageArea
+from napari_liverseg.ui.words import Words
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QLayout
@@ -40,8 +41,7 @@ class Section(QFrame):
         )
         self._header.setAccessibleName(f"{title}, show or hide")
         self._header.toggled.connect(self._on_toggle)
-        self._status = QLabel()
-        self._status.setWordWrap(True)
+        self._status = Words()
         self._status.setContentsMargins(22, 0, 4, 4)
         self._status.setStyleSheet("color: palette(mid);")
         self._status.hide()
@@ -61,7 +61,7 @@ class Section(QFrame):
     @property
     def status(self) -> str:
         """The line shown while the section is closed."""
-        return str(self._status.text())
+        return self._status.text()
 
     @property
     def is_open(self) -> bool:

@@ -55,9 +55,6 @@ class SegmentSection(Section):
         self.slot.ended.connect(self._ask_plan)
         self.model = QComboBox()
         self.model.setAccessibleName("Model")
-        self.model.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
         self.model.currentIndexChanged.connect(self._on_model)
         self.card = Line()
         self.device = QComboBox()
@@ -65,6 +62,10 @@ class SegmentSection(Section):
         self.device.setToolTip("Where to compute; Automatic takes the fastest")
         self.device.currentIndexChanged.connect(self._ask_plan)
         cluster_device.ClusterDevice(self.device, self.messages)
+        for box in (self.model, self.device):  # a name may be wider than the dock
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
         self.run = primary_button("Segment", "", self.segment)
         self.progress = ProgressRow(self.slot, stops=True)
         self.options = RunOptionsBox()
@@ -207,7 +208,8 @@ class SegmentSection(Section):
         took = f"took {figures.duration(run.seconds)} on {run.device}"
         # What the masks hold now is the next step's line; sliders change it.
         self.set_status(f"{self._title}, {took}")
-        self.result.setText(f"The model found: {text}; {took}.")
+        # By name: another one may have been chosen during the run.
+        self.result.setText(f"{self._title} found: {text}; {took}.")
         if run.notes:
             self.messages.show_message("notes", Message("\n".join(run.notes), "note"))
 

@@ -25,11 +25,12 @@ from qtpy.QtWidgets import (
 
 from napari_liverseg.ui.button import STYLE
 from napari_liverseg.ui.figures import BY
+from napari_liverseg.ui.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_liverseg.core.problem import Decision
+    from napari_liverseg.core.problem import Decision, Problem
     from napari_liverseg.io.series import SeriesInfo
 
 COLUMNS = ("Series", "Size", "Spacing (mm)", "Kernel", "Phase", "Problems")
@@ -75,8 +76,7 @@ class SeriesDialog(QDialog):
         self.setStyleSheet(STYLE)
         self.resize(760, 220 + ROW_PX * min(len(series), MOST_ROWS))
         self.table = self._make_table()
-        self.problems = QLabel()
-        self.problems.setWordWrap(True)
+        self.problems = Words()
         self.decisions = {name: QCheckBox(text) for name, text in DECISIONS.items()}
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Open
@@ -137,7 +137,7 @@ class SeriesDialog(QDialog):
             box.setVisible(name in wanted)
             box.setChecked(False)
         # What cannot be decided about comes first: it is why a series stays shut.
-        problems = sorted(self._selected.problems, key=lambda p: p.decision is not None)
+        problems = sorted(self._selected.problems, key=_urgency)
         text = "\n".join(p.message for p in problems)
         self.problems.setText(text or "No problems found.")
         self._allow()
@@ -168,6 +168,13 @@ class SeriesDialog(QDialog):
         return table
 
 
+def _urgency(problem: Problem) -> int:
+    """Return the place of a problem among others: errors, hopeless ones first."""
+    if problem.severity != "error":
+        return 2
+    return 1 if problem.decision else 0
+
+
 def _scrolling(label: QLabel) -> QScrollArea:
     """Return room for a text of any length: none of it is ever cut."""
     label.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -186,7 +193,9 @@ def _cells(info: SeriesInfo) -> tuple[str, ...]:
     found = [f"{errors} to solve"] if errors else []
     found += [f"{others} to know"] if others else []
     size = f" {BY} ".join(str(n) for n in reversed(info.shape))
-    spacing = f" {BY} ".join(f"{s:.2f}" for s in reversed(info.spacing_mm))
+    # 0 is a distance that nothing tells, as of a single slice.
+    sides = (f"{s:.2f}" if s else "?" for s in reversed(info.spacing_mm))
+    spacing = f" {BY} ".join(sides)
     return (
         f"{name} (suggested)" if info.suggested else name,
         size,

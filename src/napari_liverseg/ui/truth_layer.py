@@ -11,6 +11,7 @@ from napari.layers import Labels
 from napari_liverseg.core.errors import CaseError, GeometryMismatchError
 from napari_liverseg.core.geometry import SAME_GRID_MM, Geometry
 from napari_liverseg.core.segmentation import LIVER, TUMOUR, Segmentation
+from napari_liverseg.io.label_map import told_values
 from napari_liverseg.ui import colours
 from napari_liverseg.ui.ct_layer import (
     GRID,
@@ -86,9 +87,12 @@ def truth_from(layer: Layer, volume: CTVolume) -> Segmentation:
         raise GeometryMismatchError(found, "Open its file with 'From file…' instead.")
     data = np.asarray(layer.data)
     if data.max(initial=0) > LARGEST_VALUE or data.min(initial=0) < 0:
-        values = ", ".join(str(v) for v in np.unique(data)[:12])
-        found = f"The layer '{layer.name}' holds the values {values}."
-        raise CaseError(found, "Truth has 0 background, 1 liver and 2 tumour.")
+        found = f"The layer '{layer.name}' holds the values {told_values(data)}."
+        step = (
+            "Truth has 1 liver and 2 tumour: open the layer's file with 'From file…', "
+            "which asks what its values mean."
+        )
+        raise CaseError(found, step)
     return Segmentation(data.astype(np.uint8), grid)
 
 
