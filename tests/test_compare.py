@@ -97,6 +97,26 @@ def test_a_ct_is_seen_whatever_file_and_name_it_comes_in(tmp_path, capsys):
     out = tmp_path / "out"
     (model,) = _compared(capsys, tmp_path / "run", "--data", listed, "-o", out)
     assert [case["is_seen"] for case in model["cases"]] == [False, True, True]
+    shutil.rmtree(tmp_path / "run" / "cache")
+    given = ("--data", listed, "-o", out, "--overwrite")
+    (model,) = _compared(capsys, tmp_path / "run", *given)
+    # The first has the name of another that was learnt, which counts now.
+    assert [case["is_seen"] for case in model["cases"]] == [True, True, True]
+
+
+def test_what_the_start_of_a_training_has_seen_is_not_called_unseen(
+    data, tmp_path, capsys
+):
+    run, out = tmp_path / "run", tmp_path / "out"
+    write_random_model(run / "model", recipe="start: starter", **COARSE)
+    first, *_ = names = sorted(case.name for case in find_labelled(data).cases)
+    folds = {"cases": [first, "other"], "held_out": [["other"]]}
+    kept = json.dumps({**folds, "patients": 2, "note": ""})
+    (run / "folds.json").write_text(kept)
+    (model,) = _compared(capsys, run, "--data", data, "-o", out)
+    seen = {case["case"]: case["is_seen"] for case in model["cases"]}
+    assert seen == {name: True if name == first else None for name in names}
+    assert "1 of 4, 3 unknown" in (out / "comparison.html").read_text()
 
 
 def _check_figures(cases, data):
@@ -315,6 +335,19 @@ def test_no_model_runs_where_the_last_case_is_no_good(data, tmp_path, capsys, be
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("damaged", ["model/model.safetensors", "folds.json"])
+def test_no_model_runs_where_the_last_run_is_damaged(
+    data, tmp_path, capsys, begun, damaged
+):
+    write_random_model(tmp_path / "models" / "a", **COARSE)
+    write_random_model(tmp_path / "run" / "model", **COARSE)
+    (tmp_path / "run" / damaged).write_bytes(b"{")
+    given = ("a", tmp_path / "run", "--data", data, "-o", tmp_path / "out")
+    assert main(words(*given)) == 1
+    refused(capsys)
+    assert begun == []
+
+
 def test_figures_are_told_be_it_that_they_cannot_be_written(
     data, tmp_path, capsys, begun, monkeypatch
 ):
@@ -347,12 +380,14 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(data, tmp_path, capsys
     write_random_model(tmp_path / "models" / "a")
     recipe = "labels: {organ: [pancreas]}"
     write_random_model(tmp_path / "models" / "b", recipe=recipe)
+    write_random_model(tmp_path / "models" / "c", recipe="{")
     for given, said in (
         (("nobody",), "no model 'nobody'"),
         ((tmp_path / "begun",), "has not come to a model yet"),
         ((tmp_path / "pictures",), "is a classifier of pictures"),
         (("a", "b"), "for different labels"),
         (("b",), "names the label 'pancreas'"),
+        (("c",), "The recipe that the model 'c' holds cannot be read"),
     ):
         assert main(words(*given, "--data", data, "-o", out)) == 1
         assert said in capsys.readouterr().err

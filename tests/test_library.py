@@ -1,8 +1,10 @@
 """Models are added once proven, listed by their kind, checked, and removed by name."""
 
+import errno
 import json
 import os
 import shutil
+import stat
 import zipfile
 from pathlib import Path
 
@@ -236,3 +238,105 @@ def test_a_linked_model_is_unlinked_not_emptied(tmp_path, home):
     assert main(["models", "remove", "linked", "--yes"]) == 0
     assert _names(home) == []
     assert read_model(folder).load_networks()
+
+
+def test_stages_of_another_makers_kind_run_once_the_whole_was_added(tmp_path, capsys):
+    whole = tmp_path / "whole"
+    _bundle(whole / "finder")
+    write_random_model(whole / "detail", name="detail")
+    said = {"format": 1, "name": "both", "title": "Both", "version": "1"}
+    said |= {"finder": "finder", "detail": "detail"}
+    (whole / "two-stage.json").write_text(json.dumps(said))
+    model, _ = add(whole, _no)
+    assert model.finder.load_networks()
+    assert main(["models", "check", "both"]) == 0
+    with (model.finder.folder / "models" / "model.pt").open("ab") as file:
+        file.write(b"0")
+    assert main(["models", "check", "both"]) == 1
+    assert "not those that were added" in capsys.readouterr().err
+
+
+def test_a_model_that_was_looked_into_passes_the_check(tmp_path, home):
+    add(_bundle(tmp_path / "seen"), _no)
+    (home / "seen" / "models" / ".DS_Store").write_text("by a file manager")
+    assert main(["models", "check", "seen"]) == 0
+    (home / "seen" / "models" / "more.txt").write_text("by somebody")
+    assert main(["models", "check", "seen"]) == 1
+
+
+def test_what_has_the_name_of_a_bundled_model_can_be_removed(home, capsys):
+    write_random_model(home / "starter", name="starter")
+    assert main(["models", "list"]) == 0
+    assert "Left out:" in capsys.readouterr().err
+    assert main(["models", "remove", "starter", "--yes"]) == 0
+    assert _names(home) == []
+
+
+def test_several_models_are_told_apart_by_the_folders_around(tmp_path):
+    out = tmp_path / "out"
+    for fold in ("fold_1", "fold_2"):
+        write_random_model(out / fold / "model")
+    for take in (read_model, lambda folder: add(folder, _no)):
+        with pytest.raises(ModelError, match="fold_1/model, fold_2/model") as refusal:
+            take(out)
+        assert str(refusal.value).startswith(f"{out} holds several models")
+
+
+def test_of_two_stages_those_beside_are_to_be_put_into_the_folder(tmp_path):
+    for name in ("finder", "detail"):
+        write_random_model(tmp_path / name)
+    said = {"format": 1, "name": "both", "title": "Both", "version": "1"}
+    (tmp_path / "both").mkdir()
+    said |= {"finder": "finder", "detail": "detail"}
+    (tmp_path / "both" / "two-stage.json").write_text(json.dumps(said))
+    assert read_model(tmp_path / "both").name == "both"
+    with pytest.raises(ModelError, match="Put the folder of 'finder' into it"):
+        add(tmp_path / "both", _no)
+
+
+def test_a_folder_that_nothing_can_be_added_to_is_a_sentence(
+    tmp_path, monkeypatch, capsys
+):
+    folder = write_random_model(tmp_path / "x")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NAPARI_LIVERSEG_MODELS", str(tmp_path / "file"))
+    assert main(["models", "add", str(folder)]) == 1
+    assert f"'x' cannot be added to {tmp_path / 'file'}" in refused(capsys)
+
+
+def test_a_model_that_cannot_be_removed_is_a_sentence(
+    tmp_path, home, monkeypatch, capsys
+):
+    add(write_random_model(tmp_path / "x"), _no)
+
+    def forbidden(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "rename", forbidden)
+    assert main(["models", "remove", "x", "--yes"]) == 1
+    said = capsys.readouterr().err
+    assert "x cannot be removed: Permission denied. See that" in said
+    assert _names(home) == ["x"]
+
+
+def test_a_model_from_a_read_only_disk_can_be_changed_once_it_was_added(tmp_path, home):
+    folder = _bundle(tmp_path / "burnt")
+    inside = list(folder.rglob("*"))
+    for path in (*inside, folder):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        add(folder, _no)
+        copies = [home / "burnt", *(home / "burnt").rglob("*")]
+        assert all(path.stat().st_mode & stat.S_IWUSR for path in copies)
+    finally:
+        for path in (folder, *inside):
+            path.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["", "Our", "../ours", "a b", "x" * 65])
+def test_a_name_that_no_joined_model_can_have_is_refused_with_the_rule(name, capsys):
+    given = ["models", "join", "starter-3mm", "starter-3mm", "--name", name]
+    assert main(given) == 1
+    said = refused(capsys)
+    assert f"cannot be called '{name}'" in said
+    assert "lower-case letters" in said

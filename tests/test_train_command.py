@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from napari_liverseg.cli import main
-from napari_liverseg.core.errors import ExportError
+from napari_liverseg.core.errors import ExportError, ModelError
 from napari_liverseg.inference.options import RunOptions
 from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.labelled_set import find_labelled
@@ -20,10 +20,15 @@ from napari_liverseg.io.open import open_ct
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
 from napari_liverseg.models.store import find_model, list_models
+from napari_liverseg.training import segmentation
+from napari_liverseg.training.caseload import check_cases
 from napari_liverseg.training.compute import Place
 from napari_liverseg.training.curves import read_curves
+from napari_liverseg.training.folds import Folds
+from napari_liverseg.training.held_out import CaseResult
 from napari_liverseg.training.order import Order, open_run
 from napari_liverseg.training.recipe import read_recipe
+from napari_liverseg.training.report import _pictures
 from tiny_model import write_random_model
 from training_case import (
     Told,
@@ -110,12 +115,44 @@ def test_folds_can_be_trained_one_by_one(data, tmp_path, capsys):
     assert main([*given, "--fold", "2"]) == 0
     assert "still to be trained: 1." in capsys.readouterr().out
     assert not (out / "model").exists()
+    learnt = read_spec(out / "fold_2" / "model").training_data
+    assert learnt.startswith("4 labelled CTs of 3 patients")
     assert main([*given, "--fold", "2"]) == 1
     assert "holds a training already" in capsys.readouterr().err
     assert main([*given, "--fold", "3"]) == 1
     assert "no fold 3" in capsys.readouterr().err
     assert main([*given, "--fold", "1"]) == 0
     assert read_spec(out / "model").networks == 2
+
+
+def test_folds_of_two_recipes_are_not_mixed(data, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    other = Order(data, out, Place("cpu"), fold=1)
+
+    def check(*given):
+        # The job of another fold begins while this one still prepares its cases.
+        open_run(other, tiny_recipe(folds=2, batch=1), follows=False)
+        return check_cases(*given)
+
+    monkeypatch.setattr(segmentation, "check_cases", check)
+    with pytest.raises(ModelError, match="was begun with another recipe"):
+        run_tiny(data, out, order={"fold": 0}, folds=2, batch=2)
+    assert not list(out.glob("fold_*"))
+
+
+def test_the_clock_is_shared_by_folds_that_are_left_alone(data, tmp_path, monkeypatch):
+    out, minutes = tmp_path / "out", []
+    for fold in ("fold_2", "fold_3"):
+        (out / fold / "model").mkdir(parents=True)
+    (out / "recipe.yaml").write_text(tiny_recipe(folds=3).as_yaml())
+
+    def note(_run, _fold, given):
+        minutes.append(given)
+        return True
+
+    monkeypatch.setattr(segmentation, "_train_fold", note)
+    run_tiny(data, out, order={"resume": True}, folds=3, minutes=60)
+    assert minutes[0] > 50
 
 
 def test_all_processes_of_a_training_refuse_its_folder(data, tmp_path):
@@ -253,3 +290,9 @@ def test_unet3d_learns_another_organ_from_a_decathlon_datalist(tmp_path, capsys)
     where = ["segment", scan, "-o", out, "--model", tmp_path / "out" / "model"]
     assert main([str(word) for word in where]) == 0, capsys.readouterr().err
     assert (out / "labels.nii.gz").is_file()
+
+
+def test_a_report_does_without_a_picture_that_was_not_copied(tmp_path):
+    result = CaseResult("a", 1, 0.5, None, None, None, None, "held_out_001.png")
+    folds = Folds((("a",),), ("a", "b"), 2, "")
+    assert "case 1: organ 0.500" in _pictures([result], folds, tmp_path)

@@ -218,6 +218,23 @@ def test_two_cts_of_one_dicom_patient_are_in_one_fold(tmp_path):
     assert "3 labelled CTs of 2 patients" in card
 
 
+def test_computers_that_share_a_cache_know_the_same_patients(tmp_path, monkeypatch):
+    found = find_labelled(write_dicom_set(tmp_path / "set", ("p1", "p1", "p2", "p3")))
+    reading = Reading({1: 1, 2: 2}, (0, 1, 2), (18.0, 18.0, 18.0))
+
+    def prepared(home, some):
+        monkeypatch.setenv("NAPARI_LIVERSEG_DATA", str(tmp_path / home))
+        return [prepare_case(c, reading, tmp_path / "cache").case for c in some]
+
+    prepared("first", found.cases[:1])
+    here = prepared("second", found.cases)
+    assert here[0].owner == here[1].owner
+    # Keys differ on each, and must not decide who is held out.
+    one, other = cases("a", "b", "c", "d", "d"), cases("z", "y", "x", "w", "w")
+    for seed in range(9):
+        assert draw_folds(one, 2, seed) == draw_folds(other, 2, seed)
+
+
 def test_corrected_labels_are_other_data(data, tmp_path):
     case = find_labelled(data).cases[0]
     reading = Reading({1: 1, 2: 2}, (0, 1, 2), (18.0, 18.0, 18.0))

@@ -55,6 +55,10 @@ def test_a_recipe_survives_its_file(tmp_path):
         ({"augmentation": {"elastic": {"sigma": [0, 1]}}}, "augmentation.elastic"),
         ({"augmentation": {"resolution": {"factor": [-1, 1]}}}, "resolution"),
         ({"labels": {"lesion": ["cyst"]}}, "labels: organ must be named"),
+        ({"labels": {"organ": ["A"], "lesion": ["a"]}}, "both organ and lesion"),
+        ({"hu_window": [float("-inf"), 240]}, "hu_window.0: .* finite"),
+        ({"optimiser": {"rate": float("inf")}}, "optimiser.rate: .* finite"),
+        ({"augmentation": {"noise": {"sd_hu": float("inf")}}}, "sd_hu: .* finite"),
         ({"patch": None}, "must be given"),
         ({"learning": 3}, "learning"),
     ],
@@ -77,6 +81,12 @@ def test_an_unknown_recipe_and_a_wrong_value_name_the_choice():
         read_recipe("nothing")
     with pytest.raises(ModelError, match="folds"):
         changed(read_recipe("unet3d"), folds=99)
+
+
+def test_weights_beside_a_start_are_refused_for_they_would_not_be_used():
+    recipe = changed(read_recipe("resnet50-unet"), weights="file.pth")
+    with pytest.raises(ModelError, match="start brings its own weights"):
+        changed(recipe, start="mine")
 
 
 def test_a_patch_that_the_network_cannot_halve_is_refused():

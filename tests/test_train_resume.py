@@ -27,7 +27,8 @@ from napari_liverseg.core.errors import (
 )
 from napari_liverseg.models.network import load_network
 from napari_liverseg.models.spec import read_spec
-from napari_liverseg.training import segmentation
+from napari_liverseg.models.store import user_folder
+from napari_liverseg.training import result, segmentation
 from napari_liverseg.training.compute import Place, enough_memory
 from napari_liverseg.training.whole_file import write_text, write_whole
 from tiny_model import write_random_model
@@ -169,6 +170,21 @@ def test_a_full_disk_leaves_the_last_checkpoint(data, uninterrupted, tmp_path):
     assert [p.name for p in (tmp_path / "out" / "fold_1").glob(".*")] == []
     run_tiny(data, tmp_path / "out", order={"resume": True})
     assert curve(tmp_path / "out") == curve(uninterrupted)
+
+
+def test_a_disk_that_is_full_for_the_report_lists_no_model_twice(
+    data, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise ExportError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(result, "write_report", full)
+        with pytest.raises(ExportError):
+            run_tiny(data, tmp_path / "out", epochs=1, steps_per_epoch=1)
+    again = {"order": {"resume": True}, "epochs": 1, "steps_per_epoch": 1}
+    trained = run_tiny(data, tmp_path / "out", **again)
+    assert [path.name for path in user_folder().iterdir()] == [trained.name]
 
 
 def test_numbers_that_break_stop_the_training_in_one_sentence(data, tmp_path):

@@ -12,18 +12,21 @@ if TYPE_CHECKING:
 ORIGIN_FILE = "origin.json"
 """Our own note in a model's folder; it is no part of what it tells of."""
 
+LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What file managers leave behind in a folder that somebody has only looked into."""
+
 
 def fingerprint(folder: Path) -> str:
     """Return one hash of all files of a folder and their names, in hex.
 
     Any file that changes, comes or goes changes it, compiled Python included;
     links count as what they lead to, be it a file or a folder. `ORIGIN_FILE` at the
-    top is left out.
+    top is left out, and so is `LITTER`.
     """
     whole = hashlib.sha256()
     # By name as text: paths themselves sort otherwise on Windows.
     for name, digest in sorted(_digests(folder).items()):
-        if name == ORIGIN_FILE:
+        if name == ORIGIN_FILE or name.rpartition("/")[2] in LITTER:
             continue
         said = name.encode()
         whole.update(len(said).to_bytes(8, "big") + said + digest)

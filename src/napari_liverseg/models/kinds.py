@@ -103,7 +103,8 @@ def place_of(folder: Path) -> tuple[Kind, Path] | None:
     for _ in range(DEPTH + 1):
         found = [(kind, at) for at in level for kind in KINDS if kind.marks_of(at)]
         if len(found) > 1:
-            names = ", ".join(sorted(at.name for _, at in found))
+            inside = (at.relative_to(folder).as_posix() for _, at in found)
+            names = ", ".join(sorted(inside))
             problem = f"{folder} holds several models: {names}."
             raise ModelError(problem, "Choose the folder of one of them.")
         if found:

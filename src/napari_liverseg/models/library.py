@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +26,14 @@ from napari_liverseg.models.store import (
     user_folder,
 )
 from napari_liverseg.models.trust import distrust, trust
+from napari_liverseg.models.two_stage import NAME
 from napari_liverseg.models.two_stage_folder import join as join_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_liverseg.models.contract import Model
+    from napari_liverseg.models.kinds import Kind
     from napari_liverseg.models.proof import Proof
     from napari_liverseg.models.two_stage import TwoStage
 
@@ -59,23 +63,47 @@ def staged(source: Path, name: str = "") -> Iterator[Path]:
     ------
     ModelError
         When the zip is harmful, a folder holds links that lead out of it or an
-        absurdly long file, or there is no model in it, or more than one.
+        absurdly long file, there is no model in it, or more than one, or files cannot
+        be read or written, here or while the copy is used.
     """
     parent = user_folder()
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".adding-", dir=parent) as work:
-        copy = Path(work) / "given" / source.name.removesuffix(".zip")
-        copy.parent.mkdir()
-        if is_zip(source):
-            copy.mkdir()
-            unzip(source, copy, MODEL_ZIP)
-        elif source.is_dir():
-            _refuse_uncopyable(source)
-            shutil.copytree(source, copy, symlinks=False)
-        else:
-            found = f"'{source.name}' is no folder and no zip of a model."
-            raise ModelError(found, "Give a model's folder, or a zip of one.")
-        yield _unwrapped(copy, Path(work) / "model", name)
+    with _in_words(f"'{source.name}' cannot be added to {parent}"):
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".adding-", dir=parent) as work:
+            copy = Path(work) / "given" / source.name.removesuffix(".zip")
+            copy.parent.mkdir()
+            _copy(source, copy)
+            yield _unwrapped(copy, Path(work) / "model", name)
+
+
+def _copy(source: Path, copy: Path) -> None:
+    """Copy a folder, or unpack a zip, so that the copy may be changed and removed."""
+    if is_zip(source):
+        copy.mkdir()
+        unzip(source, copy, MODEL_ZIP)
+    elif source.is_dir():
+        _refuse_uncopyable(source)
+        _place_in(source)  # what is refused is told by its own path, and not copied
+        shutil.copytree(source, copy, copy_function=shutil.copyfile)
+        for path in (copy, *copy.rglob("*")):
+            if path.is_dir():  # those of a read-only disk would stay read-only
+                path.chmod(path.stat().st_mode | stat.S_IRWXU)
+    else:
+        found = f"'{source.name}' is no folder and no zip of a model."
+        raise ModelError(found, "Give a model's folder, or a zip of one.")
+
+
+@contextlib.contextmanager
+def _in_words(found: str) -> Iterator[None]:
+    """Say in a sentence that the system does not let files be read or written."""
+    try:
+        yield
+    except OSError as error:
+        # `shutil` gathers several reasons, with paths, and those name people.
+        reason = error.strerror or "some of its files cannot be copied"
+        step = "See that you may read and write there, and that there is room."
+        said = f"{found}: {reason}."
+        raise ModelError(said, step) from error
 
 
 def add(
@@ -129,8 +157,13 @@ def join(finder: str, detail: str, name: str, folder: Path | None = None) -> Two
     Raises
     ------
     ModelError
-        When they cannot be joined or written, or name or folder are taken.
+        When they cannot be joined or written, or name or folder are taken, or no
+        model can be called so.
     """
+    if not re.fullmatch(NAME, name):
+        found = f"A model cannot be called '{name}'."
+        step = "Take up to 64 lower-case letters, digits, '-', '_' and '.'."
+        raise ModelError(found, step)
     stages = find_model(finder), find_model(detail)
     if folder is None:
         refuse_taken(name)
@@ -181,30 +214,38 @@ def folder_to_remove(name: str) -> Path:
         When there is none, or it came with the package.
     """
     home = user_folder()
-    for model in list_models():
-        if model.name == name and home.is_dir():
-            at = model.folder.resolve()
-            if at.is_relative_to(home.resolve()):
-                return home / at.relative_to(home.resolve()).parts[0]
-            if at.is_relative_to(bundled_folder().resolve()):
-                found = f"The model '{name}' came with the package."
-                raise ModelError(found, "Only models of your own can be removed.")
+    listed = [m.folder.resolve() for m in list_models() if m.name == name]
+    for at in listed:
+        if at.is_relative_to(home.resolve()):
+            return home / at.relative_to(home.resolve()).parts[0]
     inside = home.iterdir() if home.is_dir() else ()
     for folder in inside:
+        # It may be left out of the list for having the name of a bundled one.
         if folder.name == name and folder.is_dir() and not name.startswith("."):
             return folder
+    if any(at.is_relative_to(bundled_folder().resolve()) for at in listed):
+        found = f"The model '{name}' came with the package."
+        raise ModelError(found, "Only models of your own can be removed.")
     found = f"There is no model '{name}' in {home}."
     raise ModelError(found, "See 'napari-liverseg models list'.")
 
 
 def remove(folder: Path) -> None:
-    """Remove a model's folder, which `folder_to_remove` has named, and trust in it."""
-    if folder.is_symlink():
-        folder.unlink()  # what it leads to is not ours
-        return
-    distrust(folder)
-    with tempfile.TemporaryDirectory(prefix=".removing-", dir=folder.parent) as work:
-        folder.rename(Path(work) / folder.name)
+    """Remove a model's folder, which `folder_to_remove` has named, and trust in it.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be written to.
+    """
+    with _in_words(f"{folder} cannot be removed"):
+        if folder.is_symlink():
+            folder.unlink()  # what it leads to is not ours
+            return
+        distrust(folder)
+        home = folder.parent
+        with tempfile.TemporaryDirectory(prefix=".removing-", dir=home) as work:
+            folder.rename(Path(work) / folder.name)
 
 
 def _refuse_uncopyable(source: Path) -> None:
@@ -227,11 +268,7 @@ def _refuse_uncopyable(source: Path) -> None:
 
 def _unwrapped(copy: Path, home: Path, name: str) -> Path:
     """Move the model in a copy to `home`, without the folders around it."""
-    place = place_of(copy)
-    if place is None:
-        found = "No model of a kind that this program knows is in it."
-        raise ModelError(found, "Give a model's folder, or a zip of one.")
-    kind, at = place
+    kind, at = _place_in(copy)
     if kind is OWN:
         name = name or read_spec(at).name
     named = at.parent if kind.named_folder and at != copy else at
@@ -240,3 +277,11 @@ def _unwrapped(copy: Path, home: Path, name: str) -> Path:
     target.parent.mkdir(parents=True)
     at.rename(target)
     return folder
+
+
+def _place_in(folder: Path) -> tuple[Kind, Path]:
+    place = place_of(folder)
+    if place is None:
+        found = "No model of a kind that this program knows is in it."
+        raise ModelError(found, "Give a model's folder, or a zip of one.")
+    return place

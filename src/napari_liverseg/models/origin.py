@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_liverseg.core.errors import ModelError
 from napari_liverseg.models.fingerprint import ORIGIN_FILE, fingerprint
+from napari_liverseg.models.two_stage import TWO_STAGE_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,8 @@ def refuse_changed(model: Model, weights_sha256: str) -> None:
     Parameters
     ----------
     model : Model
-        Added or not; the note may lie in a folder around its own.
+        Added or not; the note may lie in a folder around its own. That of a model of
+        two stages says nothing of each, see `refuse_changed_files`.
     weights_sha256 : str
         Of its weights as they are now, in hex.
 
@@ -92,7 +94,7 @@ def refuse_changed(model: Model, weights_sha256: str) -> None:
     ModelError
         When there is a note and it tells of others.
     """
-    origin = origin_of(model)
+    origin = None if _is_part(model) else origin_of(model)
     if origin is not None and origin.weights_sha256 not in ("", weights_sha256):
         raise changed(model)
 
@@ -121,6 +123,12 @@ def changed(model: Model) -> ModelError:
     found = f"The files of the model '{model.name}' are not those that were added."
     step = "Remove the model and add it again from its source."
     return ModelError(found, step)
+
+
+def _is_part(model: Model) -> bool:
+    """Whether it is a stage of the model that the note is of."""
+    home = _home(model)
+    return model.folder != home and (home / TWO_STAGE_FILE).is_file()
 
 
 def _home(model: Model) -> Path:

@@ -36,6 +36,9 @@ HINT = 0.2
 """The finder's probability of liver below which both count the same: the second moves
 outlines, but a spleen that looks like liver to it is none."""
 
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+"""What a model of two stages may be called, as a regular expression."""
+
 _PART = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
 
@@ -57,7 +60,7 @@ class TwoStageSpec(BaseModel):
     model_config = STRICT
 
     format: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str = Field(pattern=NAME)
     title: str = Field(min_length=1)
     notice: str = ""
     version: str = Field(min_length=1)
@@ -252,4 +255,4 @@ def _part(folder: "Path", name: str) -> "Model":
             raise refused(TWO_STAGE_FILE, f"its part '{name}' has two stages itself")
         return model
     found = f"{folder} names the model '{name}', which lies neither in it nor beside."
-    raise ModelError(found, "Copy the whole model folder again.")
+    raise ModelError(found, f"Put the folder of '{name}' into it.")

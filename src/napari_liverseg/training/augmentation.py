@@ -16,7 +16,7 @@ Axis = Literal["z", "y", "x"]
 class _Alteration(BaseModel):
     """One way to alter an image: how often it is applied."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     probability: Probability = 0.0
 
@@ -86,7 +86,7 @@ class Resolution(_Alteration):
 class Augmentation(BaseModel):
     """Every way to alter an image; each is off until it gets a probability."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rotation: Rotation = Rotation()
     scaling: Scaling = Scaling()

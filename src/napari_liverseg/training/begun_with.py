@@ -63,6 +63,22 @@ def keep_beginning(
         raise CaseError(found, "Put them back, or train into another folder.")
 
 
+def begun_cases(path: Path) -> frozenset[str]:
+    """Return the keys of all cases that a training began with; none without the file.
+
+    Parameters
+    ----------
+    path : Path
+        See `keep_beginning`.
+
+    Raises
+    ------
+    CaseError
+        When the file is broken.
+    """
+    return frozenset(_read(path)["cases"].values() if path.exists() else ())
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -179,7 +179,8 @@ def measured_by(spec: ModelSpec, folds: Folds) -> str:
 
 def begun_from(spec: ModelSpec) -> str | None:
     """Return what its recipe calls the model that a training began from, if any."""
-    start = (yaml.safe_load(spec.recipe) or {}).get("start")
+    recipe = yaml.safe_load(spec.recipe)
+    start = recipe.get("start") if isinstance(recipe, dict) else None
     return None if start is None else str(start)
 
 

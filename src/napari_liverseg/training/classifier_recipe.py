@@ -14,7 +14,7 @@ from napari_liverseg.training.segmentation_recipe import (
     Plateau,
 )
 
-_STRICT = ConfigDict(frozen=True, extra="forbid")
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class OwnEncoder(BaseModel):

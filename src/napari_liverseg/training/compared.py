@@ -25,7 +25,8 @@ class OnCase:
     seconds : float
         From the opened CT to its masks.
     is_seen : bool or None
-        Whether the model was trained on it; None where nobody knows.
+        Whether the model was trained on it; None where nobody knows, as of models
+        given by name and of what the start of a training has seen.
     """
 
     case: str
@@ -88,10 +89,14 @@ class Compared:
     cases: tuple[OnCase, ...]
 
     @property
-    def seen(self) -> int | None:
-        """How many of the cases the model was trained on; None where nobody knows."""
+    def seen(self) -> str:
+        """How many of the cases the model was trained on, in words."""
         known = [case.is_seen for case in self.cases if case.is_seen is not None]
-        return sum(known) if known else None
+        if not known:
+            return "unknown"
+        unknown = len(self.cases) - len(known)
+        more = f", {unknown} unknown" if unknown else ""
+        return f"{sum(known)} of {len(self.cases)}{more}"
 
     def mean(self, measure: str) -> float | None:
         """Return the mean of a measure over the cases that have it."""

@@ -19,12 +19,18 @@ from napari_liverseg.measure.case import measure_case
 from napari_liverseg.models.classifier_spec import CLASSIFIER_FILE
 from napari_liverseg.models.digest import digest_of
 from napari_liverseg.models.store import find_model
+from napari_liverseg.models.two_stage import stages_of
+from napari_liverseg.training.card import begun_from
 from napari_liverseg.training.compared import NO_TUMOUR, Compared, OnCase
 from napari_liverseg.training.folds import FOLDS_FILE
 from napari_liverseg.training.held_out import as_it_comes
 from napari_liverseg.training.kept_cases import KeptCases
 from napari_liverseg.training.label_values import label_values
-from napari_liverseg.training.prepared_case import Reading, open_labelled
+from napari_liverseg.training.prepared_case import (
+    Reading,
+    content_key,
+    open_labelled,
+)
 from napari_liverseg.training.seen import Seen
 from napari_liverseg.training.segmentation_recipe import Names
 from napari_liverseg.training.start import names_of, trained_part
@@ -54,6 +60,8 @@ class _Checked:
         Its public name.
     ct_keys : tuple of str
         Of its series and of its voxels, see `Seen`.
+    learnt : str
+        What a training notes of it, see `prepared_case.content_key`.
     content : str
         Of all that is measured: voxels, labels and their grid.
     """
@@ -61,6 +69,7 @@ class _Checked:
     case: LabelledCase
     shown: str
     ct_keys: tuple[str, str]
+    learnt: str
     content: str
 
 
@@ -97,7 +106,7 @@ def compare(
     Raises
     ------
     ModelError
-        When a run holds no model, or models are of different organs.
+        When a run holds no model or a damaged one, or models are of different organs.
     CaseError
         Before any model runs, with every case that is no good.
     """
@@ -105,14 +114,15 @@ def compare(
     models = [_model_of(run) for run in runs]
     labelled = find_labelled(data)
     values = label_values(labelled.labels, _names(models))
+    seen = [_seen_by(*pair) for pair in zip(runs, models, strict=True)]
     known = tuple(sorted({*labelled.labels.values(), 0}))
     reading = Reading(values, known, NO_MATTER_MM)
     cases = _check(labelled.cases, reading, on_progress)
     names = _told_apart([model.name for model in models])
     made = []
-    for number, (run, model) in enumerate(zip(runs, models, strict=True)):
+    for number, model in enumerate(models):
         predictor = Predictor(model, device)
-        contestant = _Contestant(predictor, Seen.by(Path(run)), digest_of(model))
+        contestant = _Contestant(predictor, seen[number], digest_of(model))
         results = []
         for place, case in enumerate(cases):
             done = number * len(cases) + place
@@ -152,10 +162,11 @@ def _check(
 
 def _checked(case: LabelledCase, place: int, reading: Reading) -> _Checked:
     volume, truth = open_labelled(case, reading)
-    ct_key = voxel_key(volume.hu)
-    content = _key(ct_key, voxel_key(truth.labels), volume.geometry)
+    ct_key, label_key = voxel_key(volume.hu), voxel_key(truth.labels)
+    content = _key(ct_key, label_key, volume.geometry)
     keys = (volume.series_key, ct_key)
-    return _Checked(case, _public_name(case, place), keys, content)
+    learnt = content_key(ct_key, label_key)
+    return _Checked(case, _public_name(case, place), keys, learnt, content)
 
 
 def _compared(name: str, predictor: Predictor, cases: tuple[OnCase, ...]) -> Compared:
@@ -185,7 +196,16 @@ def _model_of(run: str) -> Model:
     if (folder / FOLDS_FILE).is_file() and not inner.is_dir():
         found = f"The training in '{run}' has not come to a model yet."
         raise ModelError(found, "Go on with it by --resume first.")
-    return find_model(inner if inner.is_dir() else run)
+    model = find_model(inner if inner.is_dir() else run)
+    for stage in stages_of(model):
+        stage.load_networks()  # damage is told before hours are spent on the others
+    return model
+
+
+def _seen_by(run: str, model: Model) -> Seen | None:
+    part = trained_part(model)
+    has_start = part is not None and begun_from(part) is not None
+    return Seen.by(Path(run), has_start=has_start)
 
 
 def _names(models: Iterable[Model]) -> Names:
@@ -211,7 +231,8 @@ def _reached(
     if reached is None:
         reached = _measured(predictor, case, reading, knows_tumour)
         kept.put(key, reached)
-    is_seen = seen.has(case.case.name, case.ct_keys) if seen else None
+    what = case.case.name, case.ct_keys, case.learnt
+    is_seen = seen.has(*what) if seen else None
     return replace(reached, case=case.shown, is_seen=is_seen)
 
 

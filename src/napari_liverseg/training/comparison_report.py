@@ -54,9 +54,7 @@ def summary_rows(models: Sequence[Compared]) -> list[list[str]]:
     rows = [["model", *MEASURES.values(), "parameters", "trained on"]]
     for model in models:
         means = [shown(model.mean(name), DIGITS.get(name, 3)) for name in MEASURES]
-        known = model.seen is not None
-        seen = f"{model.seen} of {len(model.cases)}" if known else "unknown"
-        rows.append([model.name, *means, f"{model.parameters:,}", seen])
+        rows.append([model.name, *means, f"{model.parameters:,}", model.seen])
     return rows
 
 
@@ -70,9 +68,10 @@ def _parts(models: Sequence[Compared]) -> Iterator[str]:
         "background too, so it is near 1 for any small structure. Tumour measures are "
         "of cases that have tumour, and left out where the data set labels none or a "
         "model knows none. 'Trained on' says how many of these cases a model has "
-        "seen; that is known of trainings alone.</p>"
+        "seen; that is known of trainings alone. What a model has seen from which a "
+        "training began is unknown.</p>"
     )
-    if any(model.seen for model in models):
+    if any(case.is_seen for model in models for case in model.cases):
         yield (
             '<p class="note">Some models were trained on cases that they are '
             "tested on here: their figures are too good.</p>"

@@ -123,7 +123,9 @@ def draw_folds(cases: Sequence[LabelledCase], count: int, seed: int) -> Folds:
         fewer = ", or ask for fewer --folds" if len(patients) > 1 else ""
         raise CaseError(found, f"Add cases of other patients{fewer}.")
     order = np.random.default_rng((seed, 31)).permutation(len(patients))
-    keys = [sorted(patients)[i] for i in order]
+    # By their cases: keys of patients are other ones on another computer.
+    by_case = sorted(patients, key=lambda key: min(patients[key]))
+    keys = [by_case[i] for i in order]
     keys.sort(key=lambda key: -len(patients[key]))
     dealt: list[list[str]] = [[] for _ in range(parts)]
     for key in keys:

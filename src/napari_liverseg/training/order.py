@@ -158,8 +158,25 @@ def open_run(order: Order, recipe: Recipe, *, follows: bool) -> None:
     if not order.resume and set(own) & set(begun):
         found = f"The folder {order.out} holds a training already."
         raise ExportError(found, "Go on with it by --resume, or choose another folder.")
+    refuse_other_recipe(order.out, recipe)
+
+
+def refuse_other_recipe(out: Path, recipe: Recipe) -> None:
+    """Refuse to train in a folder by another recipe than the folder keeps.
+
+    Parameters
+    ----------
+    out : Path
+        Of a run that was opened.
+    recipe : Recipe
+
+    Raises
+    ------
+    ModelError
+    """
+    kept = out / RECIPE_FILE
     if not read_recipe(kept).same_training(recipe):
-        found = f"The training in {order.out} was begun with another recipe."
+        found = f"The training in {out} was begun with another recipe."
         step = f"Use {kept}, or choose another folder."
         raise ModelError(found, step)
 

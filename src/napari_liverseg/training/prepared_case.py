@@ -16,7 +16,8 @@ from napari_liverseg.core.segmentation import LIVER, TUMOUR
 from napari_liverseg.inference.body import body_box
 from napari_liverseg.inference.look import at_least, widen
 from napari_liverseg.inference.preprocessing import to_model_grid
-from napari_liverseg.io.keys import voxel_key
+from napari_liverseg.io.formats import is_image_file
+from napari_liverseg.io.keys import installation, voxel_key
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.training.whole_file import write_text, write_whole
@@ -99,12 +100,8 @@ class PreparedCase:
 
     @property
     def content_key(self) -> str:
-        """The same for the same voxels of CT and labels.
-
-        Not of the series: keys of DICOM are other ones on another computer.
-        """
-        both = f"{self.ct_key} {self.label_key}"
-        return hashlib.sha256(both.encode()).hexdigest()[:24]
+        """See `content_key`."""
+        return content_key(self.ct_key, self.label_key)
 
     @cached_property
     def hu(self) -> NDArray[np.int16]:
@@ -135,6 +132,20 @@ class PreparedCase:
         bears = (self.labels == TUMOUR).any(axis=(1, 2))
         found = self.organ[~bears[self.organ // (rows * columns)]]
         return found if found.size else self.organ
+
+
+def content_key(ct_key: str, label_key: str) -> str:
+    """Return what is the same for the same voxels of CT and labels.
+
+    Not of the series: keys of DICOM are other ones on another computer.
+
+    Parameters
+    ----------
+    ct_key, label_key : str
+        See `io.keys.voxel_key`.
+    """
+    both = f"{ct_key} {label_key}"
+    return hashlib.sha256(both.encode()).hexdigest()[:24]
 
 
 def open_labelled(
@@ -250,6 +261,10 @@ def _key(case: LabelledCase, reading: Reading) -> str:
     """Return a name that changes with the files and with how they are read."""
     said: list[object] = [FORMAT, reading.spacing_mm, sorted(reading.values.items())]
     said += [sorted(reading.known), reading.around]
+    if case.patient is None and not is_image_file(case.image):
+        # The header's patient is known by a key that is another one elsewhere, and a
+        # patient of two keys would be on both sides of a fold.
+        said.append(installation())
     for path in (case.image, case.label):
         said.append(str(path.resolve()))
         said += [(str(file), _state(file)) for file in _files(path)]

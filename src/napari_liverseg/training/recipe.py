@@ -78,7 +78,7 @@ class Recipe(BaseModel):
         Ends the training by the clock, over all folds.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")

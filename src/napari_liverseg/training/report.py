@@ -149,7 +149,9 @@ def _pictures(results: Sequence[CaseResult], folds: Folds, out: Path) -> str:
     figures = []
     for result in worst:
         file = out / f"fold_{result.fold}" / result.picture
-        content = base64.b64encode(file.read_bytes()).decode()
+        # Folds that were trained elsewhere may come without their pictures.
+        seen = file.read_bytes() if file.is_file() else b""
+        content = base64.b64encode(seen).decode()
         said = f"{public_name(result.case, folds)}: organ {result.organ_dice:.3f}"
         if result.lesion_dice is not None:
             said += f", lesions {result.lesion_dice:.3f}"

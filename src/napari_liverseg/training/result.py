@@ -57,8 +57,9 @@ def assemble(order: Order, card: ModelSpec, folds: int, start: Start | None) -> 
     spec = card.model_copy(update=own)
     whole = as_run(spec, start, order.model)
     saved = save_whole(network, whole, order.model)
-    save_whole(network, whole, user_folder() / name)
     write_report(order.out, spec, read_folds(order.out / FOLDS_FILE), saved.card)
+    # Listed late, or a training that goes on after a full disk would be listed twice.
+    save_whole(network, whole, user_folder() / name)
     content = {"name": name, "sha256": saved.sha256}
     write_text(order.out / RESULT_FILE, json.dumps(content, indent=1) + "\n")
     return _trained(order, saved, folds)

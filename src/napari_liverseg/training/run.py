@@ -11,10 +11,13 @@ from napari_liverseg.training.gate_findings import gate_figures, read_findings
 from napari_liverseg.training.held_out import read_results
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_liverseg.models.folder_spec import Figure
     from napari_liverseg.models.spec import ModelSpec
     from napari_liverseg.training.folds import Folds
+    from napari_liverseg.training.held_out import CaseResult
     from napari_liverseg.training.order import Order
     from napari_liverseg.training.prepared_case import PreparedCase, Reading
     from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
@@ -55,9 +58,19 @@ class Run:
         """Return the spec with what is known: of one fold, or of all of them."""
         folders = self.folders if fold is None else (self.folders[fold],)
         results = [one for folder in folders for one in read_results(folder)]
+        gate = gate_figures(read_findings(self.spec, folders), self.folds)
+        return self._finished(results, gate)
+
+    @property
+    def unmeasured(self) -> ModelSpec:
+        """The spec of a fold's network before it is measured."""
+        return self._finished((), ())
+
+    def _finished(
+        self, results: Sequence[CaseResult], gate: Sequence[Figure]
+    ) -> ModelSpec:
         cases = self.cases.values()
         keys = (f"{case.series_key} {case.label_key}" for case in cases)
-        gate = gate_figures(read_findings(self.spec, folders), self.folds)
         return finished(self.draft, self.folds, results, self.start, keys, gate)
 
     @property

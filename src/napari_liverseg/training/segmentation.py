@@ -34,6 +34,7 @@ from napari_liverseg.training.order import (
     Order,
     Trained,
     open_run,
+    refuse_other_recipe,
 )
 from napari_liverseg.training.prepared_case import Reading
 from napari_liverseg.training.pretrained import pretrained
@@ -85,7 +86,8 @@ def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
             return done
         started = time.monotonic()
         for place, fold in enumerate(wanted):
-            minutes = _minutes_for(recipe, started, len(wanted) - place)
+            left = sum(not _is_fitted(order, later) for later in wanted[place:])
+            minutes = _minutes_for(recipe, started, max(left, 1))
             if not _train_fold(run, fold, minutes):
                 return _unfinished(run, was_stopped=True)
         if run.rank > 0 or _missing(run):
@@ -131,6 +133,10 @@ def _prepare(
         ears.on_progress,
         lambda: ears.stop.is_asked,
     )
+    if rank == 0:
+        # Another fold's job may have opened the run by its own recipe meanwhile. The
+        # other processes of this one may be here before the first has opened it.
+        refuse_other_recipe(order.out, recipe)
     path = order.out / FOLDS_FILE
     known_owners = [prepared.case for prepared in cases.values()]
     folds = keep_folds(path, known_owners, recipe.folds, recipe.seed)
@@ -145,10 +151,14 @@ def _wanted(recipe: SegmentationRecipe, order: Order) -> tuple[int, ...]:
     return tuple(range(recipe.folds)) if order.fold is None else (order.fold,)
 
 
+def _is_fitted(order: Order, fold: int) -> bool:
+    return (order.fold_folder(fold) / "model").is_dir()
+
+
 def _train_fold(run: Run, fold: int, minutes: float | None) -> bool:
     """Train and measure a fold, as far as that was not done; False when stopped."""
     folder = run.order.fold_folder(fold)
-    if not (folder / "model").is_dir():
+    if not _is_fitted(run.order, fold):
         work = FoldWork(
             number=fold,
             folder=folder,
@@ -161,7 +171,7 @@ def _train_fold(run: Run, fold: int, minutes: float | None) -> bool:
         if fitted.was_stopped:
             return False
         if run.rank == 0:
-            save_whole(fitted.network, run.draft, folder / "model")
+            save_whole(fitted.network, run.unmeasured, folder / "model")
     if run.rank == 0 and not (folder / MEASURES_FILE).is_file():
         return _measure(run, fold)
     return True

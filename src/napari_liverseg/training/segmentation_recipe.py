@@ -8,7 +8,7 @@ from napari_liverseg.models.spec import AnyNetwork
 from napari_liverseg.training.augmentation import Augmentation
 from napari_liverseg.training.recipe import Recipe
 
-_STRICT = ConfigDict(frozen=True, extra="forbid")
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 TUMOUR_WEIGHT = 2.0
 """How often the cross-entropy of the loss `liver-tumour` counts a voxel of tumour."""
@@ -33,6 +33,10 @@ class Names(BaseModel):
     def _has_organ(self) -> Self:
         if self.lesion and not self.organ:
             msg = "organ must be named where lesion is"
+            raise ValueError(msg)
+        organ = {name.lower() for name in self.organ}
+        if any(name.lower() in organ for name in self.lesion):
+            msg = "a label cannot be both organ and lesion"
             raise ValueError(msg)
         return self
 
