@@ -102,6 +102,11 @@ def test_two_models_are_joined_on_the_command_line(tmp_path, capsys, monkeypatch
     capsys.readouterr()
     assert main(["models", "join", "ours", "starter-3mm", "--name", "more"]) == 1
     assert "of two stages already" in capsys.readouterr().err
+    fine = tmp_path / "fine"
+    write_threshold_model(fine, name="fine", spacing_mm=(1.0, 1.0, 1.0))
+    swapped = [str(fine), "starter-3mm", "--name", "more"]
+    assert main(["models", "join", *swapped]) == 1
+    assert "Give the coarser model first" in capsys.readouterr().err
     assert not (tmp_path / "models" / "more").exists()
 
 

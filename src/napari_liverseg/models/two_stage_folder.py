@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from typing import TYPE_CHECKING
 
@@ -76,10 +77,14 @@ def join(finder: Model, detail: Model, name: str, folder: Path) -> TwoStage:
     Raises
     ------
     ModelError
-        When one is of another kind or damaged, or they do not fit together, or
-        `folder` holds something else than a model.
+        When one is of another kind or damaged, the first is the finer, they do not
+        fit together, or `folder` holds something else than a model.
     """
     first, second = _own(finder), _own(detail)
+    if math.prod(first.spacing_mm) < math.prod(second.spacing_mm):
+        found = f"'{first.name}' works at finer voxels than '{second.name}'."
+        step = "Give the coarser model first: it finds the liver."
+        raise ModelError(found, step)
     model = TwoStage(
         name=name,
         title=f"{first.title}; close by: {second.title}",
