@@ -61,8 +61,8 @@ class Crew:
         self._fit = {w: g for w, g in self._fit.items() if w in present}
         return present
 
-    def wait(self, is_cancelled: IsCancelled, seconds: float = WAIT_S) -> None:
-        """Return once there is a worker.
+    def wait(self, is_cancelled: IsCancelled) -> None:
+        """Return once there is a worker, within `WAIT_S`.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class Crew:
         """
         from napari_liverseg.core.progress import stop_if
 
-        until = time.monotonic() + seconds
+        until = time.monotonic() + WAIT_S
         while not self.present():
             stop_if(is_cancelled)
             if time.monotonic() > until:
