@@ -195,8 +195,8 @@ lost = []
 def lose(*_):
     lost.append(1)
     if len(lost) == 2:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGINT, lose)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, lose)
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -211,6 +211,23 @@ def test_a_training_that_does_not_hear_a_signal_is_asked_again_and_again(monkeyp
         assert process.stdout.readline() == "ready\n"
         own_process._stop(process)
         assert process.poll() is not None
+
+
+IGNORES_CTRL_C = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
+
+def test_a_training_of_a_window_in_the_background_is_stopped_at_once(monkeypatch):
+    """What a script starts with '&' ignores SIGINT, and so does what that starts."""
+    monkeypatch.setattr(own_process, "AGAIN_S", 30.0)
+    monkeypatch.setattr(own_process, "SAVING_S", 30.0)
+    sleeps = f"{IGNORES_CTRL_C}; print('ready', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", sleeps]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        own_process._stop(process)
+        was_running = process.poll() is None
+        process.kill()
+    assert not was_running
 
 
 def test_a_model_that_was_made_before_the_stop_is_told(tmp_path, monkeypatch):

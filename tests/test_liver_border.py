@@ -95,6 +95,15 @@ def test_without_a_liver_beside_fat_nothing_is_laid():
         assert (tissues == tissue).all()
 
 
+def test_an_organ_spares_what_it_is_told_to():
+    tissues = _tissues()
+    free = press_organ(tissues.copy(), AXES, np.random.default_rng(4))
+    for spared, left in ((free, False), (~free, True)):
+        pressed = tissues.copy()
+        organ = press_organ(pressed, AXES, np.random.default_rng(4), spared)
+        assert organ.any() == (pressed != tissues).any() == left
+
+
 def test_an_organ_is_drawn_into_a_ct_and_nothing_else_is():
     tissues = _tissues()
     organ = press_organ(tissues, AXES, np.random.default_rng(2))

@@ -83,12 +83,6 @@ def test_an_unknown_recipe_and_a_wrong_value_name_the_choice():
         changed(read_recipe("unet3d"), folds=99)
 
 
-def test_weights_beside_a_start_are_refused_for_they_would_not_be_used():
-    recipe = changed(read_recipe("resnet50-unet"), weights="file.pth")
-    with pytest.raises(ModelError, match="start brings its own weights"):
-        changed(recipe, start="mine")
-
-
 def test_a_patch_that_the_network_cannot_halve_is_refused():
     with pytest.raises(ModelError, match="multiples of 2"):
         draft(tiny_recipe(patch=[7, 8, 8]), None)

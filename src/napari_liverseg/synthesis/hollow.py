@@ -42,7 +42,10 @@ SURFACE_MM = 12.0
 
 
 def press_organ(
-    tissues: NDArray[np.uint8], axes_mm: Axes, rng: np.random.Generator
+    tissues: NDArray[np.uint8],
+    axes_mm: Axes,
+    rng: np.random.Generator,
+    spared: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Lay a stomach or a loop of bowel onto a liver, in place.
 
@@ -52,12 +55,14 @@ def press_organ(
     axes_mm : tuple of ndarray
         Voxel centres along z, y, x; y grows towards the back.
     rng : numpy.random.Generator
+    spared : ndarray of bool or None
+        Where no organ may lie: a case's own tumours are few.
 
     Returns
     -------
     ndarray of bool
         The organ with its wall and fat; empty where no liver lies beside fat or
-        bowel.
+        bowel, or where it would lie on what is spared.
     """
     organ = np.zeros(tissues.shape, np.bool_)
     liver = tissues == Tissue.LIVER
@@ -80,6 +85,8 @@ def press_organ(
     room = np.isin(tissues[box], YIELDING)
     plane_mm = rng.uniform(*PLANE_MM) if rng.random() < PLANE_SHARE else 0.0
     organ[box] = room & (distance < 1 + plane_mm / least)
+    if spared is not None and (organ & spared).any():
+        return np.zeros_like(organ)
     tissues[organ] = Tissue.FAT
     tissues[box][room & (distance < 1)] = rng.choice([Tissue.STOMACH, Tissue.BOWEL])
     lumen = room & (distance < 1 - rng.uniform(*WALL_MM) / least)

@@ -151,9 +151,10 @@ def draw_sample(
         palette = fatten_vessels(palette, rng)
     if rng.random() < TREES_SHARE:
         palette = with_trees(palette, rng)
+    tumour = None if body.tumour is None else scanned & body.tumour.ravel()[nearest]
     organ = np.zeros(tissues.shape, np.bool_)
     if rng.random() < PRESSED_SHARE:
-        organ = press_organ(tissues, axes, rng)
+        organ = press_organ(tissues, axes, rng, tumour)
     ct = _kept_ct(body, rng)
     if ct is None:
         hu = render(tissues, axes, palette, rng)
@@ -169,8 +170,8 @@ def draw_sample(
     mix_veins(hu, tissues, rng)
     draw_mimics(hu, liver, axes, palette.phase, rng)
     labels = liver.astype(np.uint8)
-    if body.tumour is not None:
-        labels[scanned & body.tumour.ravel()[nearest] & ~organ] = TUMOUR
+    if tumour is not None:
+        labels[tumour] = TUMOUR
     small = _plant_tumours(hu, labels, tissues == Tissue.FAT, axes, rng)
     if rng.random() < BREATHING_SHARE:
         labels[breathe(hu, liver, axes, rng)] = 0

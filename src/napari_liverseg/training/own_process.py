@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 WAIT_S = 0.2
 AGAIN_S = 15.0
-"""After which a training that was asked to stop is asked again, and again: while Python
-starts, signals may be lost. A second one that is heard ends it at once."""
+"""After which a training that was asked to stop is asked again, and again: a signal may
+be lost. A second one that is heard ends it at once."""
 
 SAVING_S = 120.0
 """How long a training that was asked to stop may take to save."""
@@ -206,7 +206,9 @@ def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> Non
 
 def _stop(process: subprocess.Popen[str]) -> None:
     """Ask a training to save and end, and wait until it has."""
-    ask = signal.SIGINT
+    # Not SIGINT: what a script starts in the background ignores that, and so do its
+    # children until they say otherwise.
+    ask = signal.SIGTERM
     if sys.platform == "win32":
         ask = signal.CTRL_BREAK_EVENT
     for _ in range(round(SAVING_S / AGAIN_S)):

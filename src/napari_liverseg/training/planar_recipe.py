@@ -39,9 +39,6 @@ class PlanarRecipe(SegmentationRecipe):
         if self.weights is not None and not isinstance(self.network, ResUNetSpec):
             msg = "weights are for a network of the type resnet-unet or gated-resunet"
             raise ValueError(msg)
-        if self.weights is not None and self.start is not None:
-            msg = "start brings its own weights: set either start or weights to null"
-            raise ValueError(msg)
         if isinstance(self.network, ResUNetSpec):
             refuse_unpublished(self.weights, self.network.depth, self.network.width)
         resolution = self.augmentation.resolution
