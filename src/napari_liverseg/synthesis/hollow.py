@@ -72,11 +72,7 @@ def press_organ(
         return organ
     radii = _draw_radii(rng)
     least = min(radii)
-    index = np.unravel_index(int(rng.choice(surface)), tissues.shape)
-    point = np.array([a[i] for a, i in zip(axes_mm, index, strict=True)], float)
-    z, y, x = (float(c) for c in point)
-    outwards = _outwards(liver, axes_mm, (z, y, x))
-    z, y, x = (float(c) for c in point + outwards * least * (1 - rng.uniform(*DENT)))
+    z, y, x = _draw_centre(liver, surface, axes_mm, least, rng)
     box = within(axes_mm, (z, y, x), REACH * max(radii))
     local = cut_axes(axes_mm, box)
     turn_z, turn_y, turn_x = (float(t) for t in rng.uniform(-90, 90, 3))
@@ -115,6 +111,22 @@ def _draw_radii(rng: np.random.Generator) -> Point:
     least, most = np.log(RADII_MM)
     radius = np.exp(rng.uniform(least, most))
     z, y, x = (float(radius * r) for r in rng.uniform(0.8, 1.4, 3))
+    return z, y, x
+
+
+def _draw_centre(
+    liver: NDArray[np.bool_],
+    surface: NDArray[np.int64],
+    axes_mm: Axes,
+    radius: float,
+    rng: np.random.Generator,
+) -> Point:
+    """Draw a point outside a liver from which a ball of that radius dents it."""
+    index = np.unravel_index(int(rng.choice(surface)), liver.shape)
+    point = np.array([a[i] for a, i in zip(axes_mm, index, strict=True)], float)
+    z, y, x = (float(c) for c in point)
+    away = radius * (1 - rng.uniform(*DENT))
+    z, y, x = (float(c) for c in point + _outwards(liver, axes_mm, (z, y, x)) * away)
     return z, y, x
 
 
