@@ -58,7 +58,7 @@ def test_a_number_means_the_same_patch_wherever_drawing_begins():
     assert [part.dtype for part in first[5]] == [
         torch.float32,
         torch.uint8,
-        torch.bool,
+        torch.uint8,
     ]
 
 
@@ -214,14 +214,14 @@ def test_loss_falls_towards_zero_for_a_right_answer_alone():
     assert liver_tumour_loss(wrong, labels) > 5
 
 
-def test_an_error_in_focus_costs_more_and_a_right_answer_none():
+def test_an_error_where_places_count_more_costs_more_and_a_right_answer_none():
     labels, right = _truth()
-    focus = torch.zeros_like(labels, dtype=torch.bool)
-    focus[..., 2:4] = True
+    places = torch.ones_like(labels)
+    places[..., 2:4] = 3
     wrong = right.clone()
     wrong[..., 2:4] = right[..., 4:6]
-    assert liver_tumour_loss(wrong, labels, focus) > liver_tumour_loss(wrong, labels)
-    assert liver_tumour_loss(right, labels, focus) < 1e-3
+    assert liver_tumour_loss(wrong, labels, places) > liver_tumour_loss(wrong, labels)
+    assert liver_tumour_loss(right, labels, places) < 1e-3
 
 
 def _truth():

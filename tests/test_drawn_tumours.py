@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_liverseg.synthesis.emphasis import LEAST, MOST, SMALL_MM, weigh_tumour
 from napari_liverseg.synthesis.field import grid_axes
 from napari_liverseg.synthesis.phantom import Lesion, make_phantom
 from napari_liverseg.synthesis.sample import _plant_tumours
@@ -54,14 +55,16 @@ def test_few_tumours_have_a_calcified_core_and_more_a_necrotic_one():
 
 
 def _planted(side, seeds):
-    """Return labels and focus of a block of liver, `side` voxels of 2 mm, per seed."""
+    """Return labels and weights of a block of liver, `side` voxels of 2 mm, a seed."""
     axes = grid_axes((side,) * 3, (2.0, 2.0, 2.0))
     for seed in seeds:
         hu = np.full((side,) * 3, 100.0, np.float32)
         labels = np.ones((side,) * 3, np.uint8)
         fat = np.zeros((side,) * 3, bool)
-        near = _plant_tumours(hu, labels, fat, axes, np.random.default_rng(seed))
-        yield labels == 2, near
+        weights = np.ones((side,) * 3, np.uint8)
+        rng = np.random.default_rng(seed)
+        _plant_tumours(hu, labels, weights, fat, axes, rng)
+        yield labels == 2, weights
 
 
 def test_a_patch_that_shows_more_of_the_liver_bears_more_small_tumours():
@@ -76,17 +79,29 @@ def test_a_patch_that_shows_more_of_the_liver_bears_more_small_tumours():
 
 def test_training_looks_closely_at_small_tumours_and_not_at_large_ones():
     small = large = 0
-    for tumour, near in _planted(60, range(30)):
+    for tumour, weights in _planted(60, range(30)):
         parts, count = ndimage.label(tumour)
         for part, voxels in enumerate(np.bincount(parts.ravel())[1:], 1):
-            watched = near[parts == part].mean()
+            watched = weights[parts == part] >= LEAST
             if voxels * 0.008 < 1.0:  # ml; as a ball of 6 mm radius
                 small += 1
-                assert watched > 0.9
-            large += voxels * 0.008 > 60 and watched < 0.5
-        assert not near.any() or count, "only beside tumours"
+                assert watched.mean() > 0.9
+            large += voxels * 0.008 > 60 and watched.mean() < 0.5
+        assert (weights == 1).all() or count, "only beside tumours"
     assert small > 10
     assert large > 0
+
+
+def test_the_smaller_a_tumour_the_more_each_of_its_voxels_counts():
+    axes = grid_axes((60, 60, 60), (2.0, 2.0, 2.0))
+    counted = {}
+    for radius in (1.0, 5.0, 6.0, 9.0, SMALL_MM):
+        weights = np.ones((60, 60, 60), np.uint8)
+        weigh_tumour(weights, axes, (60.0, 60.0, 60.0), radius)
+        counted[radius] = int(weights.max())
+        assert weights[30, 30, 30] == weights.max()
+        assert (weights[:, :, :20] == 1).all()
+    assert counted == {1.0: MOST, 5.0: 17, 6.0: 12, 9.0: 5, SMALL_MM: 1}
 
 
 def _block_of_liver():

@@ -18,6 +18,7 @@ from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.completion import complete_upwards
 from napari_liverseg.synthesis.effusion import THIN_FLUID, flood_chest
+from napari_liverseg.synthesis.emphasis import LEAST, weigh_borders, weigh_look_alikes
 from napari_liverseg.synthesis.field import grid_axes, smooth_field
 from napari_liverseg.synthesis.mimics import CYST_HU, SHARES, draw_mimics
 from napari_liverseg.synthesis.phantom import (
@@ -29,7 +30,6 @@ from napari_liverseg.synthesis.phantom import (
 from napari_liverseg.synthesis.relabel import relabel, split_by_hu
 from napari_liverseg.synthesis.sample import (
     PatchGrid,
-    _focus,
     draw_sample,
 )
 from napari_liverseg.synthesis.scanner import (
@@ -190,23 +190,33 @@ def test_samples_are_reproducible_and_labelled_inside_the_image(tissues):
     )
     np.testing.assert_array_equal(sample.hu, again.hu)
     assert sample.hu.dtype == np.float32
-    assert sample.hu.shape == sample.labels.shape == sample.focus.shape == GRID.shape
+    assert sample.hu.shape == sample.labels.shape == sample.weights.shape == GRID.shape
     assert set(np.unique(sample.labels)) <= {0, 1, 2}
     assert not np.any(sample.labels[sample.hu == -1000])
     assert np.isfinite(sample.hu).all()
 
 
-def test_the_focus_lies_between_the_liver_and_what_looks_like_it():
+def test_what_lies_between_the_liver_and_what_looks_like_it_counts_more():
     tissues = np.full((30, 30, 60), Tissue.FAT, np.uint8)
     tissues[:, :, 10:30] = Tissue.LIVER
     tissues[:, :, 30:34] = Tissue.VEIN
     tissues[:, :, 50:54] = Tissue.VEIN
-    grid, none = (
-        PatchGrid(tissues.shape, (3.0, 3.0, 3.0)),
-        np.zeros(tissues.shape, bool),
-    )
-    columns = _focus(tissues, none, grid).all((0, 1))
+    weights = weigh_borders(tissues, np.zeros(tissues.shape, bool), (3.0, 3.0, 3.0))
+    assert set(np.unique(weights)) == {1, LEAST}
+    columns = (weights == LEAST).all((0, 1))
     assert np.flatnonzero(columns).tolist() == list(range(27, 33))
+
+
+def test_a_vessel_is_looked_at_as_closely_as_a_small_tumour_and_plain_liver_is_not():
+    axes = grid_axes((60, 60, 60), (2.0, 2.0, 2.0))
+    hu = np.random.default_rng(6).normal(100, 10, (60, 60, 60)).astype(np.float32)
+    hu[:, 25:35, 25:35] -= 60
+    weights = np.ones(hu.shape, np.uint8)
+    weigh_look_alikes(weights, hu, hu < 1e3, axes, np.random.default_rng(0))
+    assert (weights[:, 30, 30] > LEAST).mean() > 0.3
+    assert (weights[:, :6] == 1).all(), "far from it"
+    no_liver = np.zeros(hu.shape, bool)
+    weigh_look_alikes(weights, hu, no_liver, axes, np.random.default_rng(0))
 
 
 def test_real_ct_can_be_kept_and_recoloured():

@@ -19,6 +19,12 @@ from napari_liverseg.synthesis.appearance import (
     with_trees,
 )
 from napari_liverseg.synthesis.bulge import bulge
+from napari_liverseg.synthesis.emphasis import (
+    SMALL_MM,
+    weigh_borders,
+    weigh_look_alikes,
+    weigh_tumour,
+)
 from napari_liverseg.synthesis.field import Axes, grid_axes
 from napari_liverseg.synthesis.hollow import fill_in, press_organ
 from napari_liverseg.synthesis.mimics import draw_mimics
@@ -29,7 +35,6 @@ from napari_liverseg.synthesis.tumour import (
     draw_alike,
     draw_tumour,
     plant,
-    within,
 )
 from napari_liverseg.synthesis.warp import draw_positions
 
@@ -62,10 +67,10 @@ SEEN_ML = 400.0
 """Liver that a patch shows for these counts; where it shows more, and bears tumours, it
 bears more small ones, or they would be the rarer the more of the liver is seen."""
 
-SMALL_MM, MOST_SMALL = 12.0, 12
-"""Largest radius of a small tumour, and the most that are added."""
+MOST_SMALL = 12
+"""The most that are added."""
 
-SEEDED_SHARE, SEEDED, SEEDED_MM = 0.15, (8, 40), (3.0, 16.0)
+SEEDED_SHARE, SEEDED, SEEDED_MM = 0.2, (8, 40), (3.0, 16.0)
 """How often a liver is seeded with metastases, which look alike, with how many in
 `SEEDED_ML` of liver, and their radii."""
 
@@ -77,35 +82,23 @@ PRESSED_SHARE = 0.15
 BULGING_SHARE = 0.35
 """Share of the tumours at a border that bulge into the fat beside the liver."""
 
-AROUND_MM = 5.0
-"""How far about a small tumour training looks closely."""
-
-
-LIVER_LIKE = (Tissue.VEIN, Tissue.HEART, Tissue.GALLBLADDER)
-"""Tissues that networks take into the liver first: where each lies on it, the two
-are told apart by shape and place alone when contrast medium has made them alike."""
-
-FOCUS_MM = 9.0
-"""How far from liver and one of them a voxel counts as between both."""
-
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image, its labels and where they are hardest to find.
+    """An image, its labels and how much each voxel counts in training.
 
     Parameters
     ----------
     hu : ndarray of float32, shape (z, y, x)
     labels : ndarray of uint8, shape (z, y, x)
         0 background, 1 liver, 2 tumour.
-    focus : ndarray of bool, shape (z, y, x)
-        Voxels near both the liver and one of `LIVER_LIKE`, and those about small
-        tumours.
+    weights : ndarray of uint8, shape (z, y, x)
+        How often the cross-entropy counts a voxel, see `emphasis`.
     """
 
     hu: NDArray[np.float32]
     labels: NDArray[np.uint8]
-    focus: NDArray[np.bool_]
+    weights: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -172,33 +165,15 @@ def draw_sample(
     labels = liver.astype(np.uint8)
     if tumour is not None:
         labels[tumour] = TUMOUR
-    small = _plant_tumours(hu, labels, tissues == Tissue.FAT, axes, rng)
+    weights = weigh_borders(tissues, organ, grid.spacing_mm)
+    weigh_look_alikes(weights, hu, labels == LIVER, axes, rng)
+    _plant_tumours(hu, labels, weights, tissues == Tissue.FAT, axes, rng)
     if rng.random() < BREATHING_SHARE:
         labels[breathe(hu, liver, axes, rng)] = 0
     hu = degrade(hu, axes, rng, synthetic=ct is None)
     outside = cut_field(hu, axes, rng) | ~scanned
     hu[outside], labels[outside] = AIR_HU, 0
-    return Sample(hu, labels, _focus(tissues, organ, grid) | small)
-
-
-def _focus(
-    tissues: NDArray[np.uint8], organ: NDArray[np.bool_], grid: PatchGrid
-) -> NDArray[np.bool_]:
-    """Return which voxels lie near the liver and near what is taken for it."""
-    # On about every 3 mm: a fine grid would take six times as long.
-    steps = [max(round(FOCUS_MM / 3 / mm), 1) for mm in grid.spacing_mm]
-    every = tuple(slice(None, None, step) for step in steps)
-    coarse, pressed = tissues[every], organ[every]
-    reach = zip(steps, grid.spacing_mm, strict=True)
-    size = [2 * round(FOCUS_MM / (step * mm)) + 1 for step, mm in reach]
-    liver, alike = (
-        ndimage.maximum_filter(mask, size)
-        for mask in (coarse == Tissue.LIVER, np.isin(coarse, LIVER_LIKE) | pressed)
-    )
-    focus = liver & alike
-    for axis, (step, n) in enumerate(zip(steps, tissues.shape, strict=True)):
-        focus = focus.repeat(step, axis).take(range(n), axis)
-    return np.asarray(focus)
+    return Sample(hu, labels, weights)
 
 
 def _draw_centre(
@@ -247,23 +222,17 @@ def _sampled(
 def _plant_tumours(
     hu: NDArray[np.float32],
     labels: NDArray[np.uint8],
+    weights: NDArray[np.uint8],
     fat: NDArray[np.bool_],
     axes: Axes,
     rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Plant a drawn number of tumours, in place; later ones lie over earlier ones.
-
-    Returns
-    -------
-    ndarray of bool
-        Boxes about those that are small.
-    """
-    near = np.zeros(labels.shape, np.bool_)
+) -> None:
+    """Plant a drawn number of tumours, in place; later ones lie over earlier ones."""
     liver = labels == LIVER
     count = int(rng.choice(len(TUMOUR_COUNTS), p=TUMOUR_COUNTS))
     voxels = np.count_nonzero(liver)
     if voxels < 200 or not count:
-        return near
+        return
     liver_hu = float(hu[liver].mean())
     mm = [float(a[1] - a[0]) for a in axes]
     more = count * (voxels * float(np.prod(mm)) / 1000 / SEEN_ML - 1)
@@ -280,7 +249,4 @@ def _plant_tumours(
         if fat.any() and rng.random() < BULGING_SHARE:
             labels[bulge(tumour, hu, liver, fat, axes, rng)] = LIVER
         labels[plant(tumour, hu, liver, axes, rng)] = TUMOUR
-        if tumour.extent_mm < SMALL_MM:
-            reach = tumour.extent_mm + AROUND_MM
-            near[within(axes, tumour.centre_mm, reach)] = True
-    return near
+        weigh_tumour(weights, axes, tumour.centre_mm, tumour.extent_mm)

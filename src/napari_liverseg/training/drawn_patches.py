@@ -110,16 +110,16 @@ class DrawnPatches:
     def __getitem__(
         self, number: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return HU, float32, labels, uint8, and focus, bool, each (1, z, y, x)."""
+        """Return HU, float32, labels, uint8, and weights, uint8, each (1, z, y, x)."""
         # Salted: the caller has drawn from the number itself.
         rng = np.random.default_rng((*self.seed, 11, number))
         body = self._draw_body(number, rng)
         sample = draw_sample(body, self.grid, rng, self.drawn.inside)
-        hu, labels, focus = (
+        hu, labels, weights = (
             torch.from_numpy(part)[None]
-            for part in (sample.hu, sample.labels, sample.focus)
+            for part in (sample.hu, sample.labels, sample.weights)
         )
-        return hu, labels, focus
+        return hu, labels, weights
 
     def _draw_body(self, number: int, rng: np.random.Generator) -> Body:
         kinds, shares = zip(*self._shares.items(), strict=True)

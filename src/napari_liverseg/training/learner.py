@@ -74,19 +74,19 @@ class Learner(LightningModule):
         return self.network if self.average is None else self.average
 
     def training_step(self, batch: Any, _: int) -> torch.Tensor:
-        """Return the loss of a batch of HU and labels, and focus where it is drawn.
+        """Return the loss of a batch of HU and labels, and weights where it is drawn.
 
         Raises
         ------
         ModelError
             When it is no number.
         """
-        hu, labels, *focus = batch
+        hu, labels, *places = batch
         image = normalise(hu, self.spec.hu_window)
         logits = self._as_taught(self.network(image).float())
         if self.recipe.loss != "liver-tumour":
-            focus = []  # no other loss weighs places
-        loss = self.loss(logits, labels, *focus)
+            places = []  # no other loss weighs places
+        loss = self.loss(logits, labels, *places)
         if not torch.isfinite(loss.detach()):
             reason = "the loss is no number"
             raise self.broken(reason)

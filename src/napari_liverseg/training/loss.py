@@ -17,16 +17,12 @@ CLASS_WEIGHTS = (1.0, 1.0, TUMOUR_WEIGHT)
 """Cross-entropy weights of background, liver and tumour."""
 
 TUMOUR_DICE_WEIGHT = 0.5
-FOCUS_WEIGHT = 3.0
-"""Cross-entropy weight of voxels in focus, on either side of the border: more of the
-training goes there, and no class is favoured."""
-
 SMOOTH_VOXELS = 50.0
 """Voxels added to both sides of a Dice: an absent organ does not rule the batch."""
 
 
 def liver_tumour_loss(
-    logits: Tensor, labels: Tensor, focus: Tensor | None = None
+    logits: Tensor, labels: Tensor, places: Tensor | None = None
 ) -> Tensor:
     """Return cross-entropy + Dice loss of liver-or-tumour + half that of the tumour.
 
@@ -35,8 +31,8 @@ def liver_tumour_loss(
     logits : Tensor, shape (batch, 3, z, y, x)
     labels : Tensor of int, shape (batch, 1, z, y, x)
         0 background, 1 liver, 2 tumour.
-    focus : Tensor of bool, shape (batch, 1, z, y, x), optional
-        Voxels of which the cross-entropy counts `FOCUS_WEIGHT` times.
+    places : Tensor, shape (batch, 1, z, y, x), optional
+        How often the cross-entropy counts each voxel.
 
     Notes
     -----
@@ -48,9 +44,8 @@ def liver_tumour_loss(
     weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
     entropy = functional.cross_entropy(logits, labels.long(), weights, reduction="none")
     counts = weights[labels.long()]
-    if focus is not None:
-        factor = 1 + (FOCUS_WEIGHT - 1) * focus[:, 0]
-        entropy, counts = entropy * factor, counts * factor
+    if places is not None:
+        entropy, counts = entropy * places[:, 0], counts * places[:, 0]
     entropy = entropy.sum() / counts.sum()
     probabilities = logits.softmax(1)
     liver = _dice(1 - probabilities[:, 0], labels > 0)

@@ -27,8 +27,8 @@ def make_loss(recipe: SegmentationRecipe, network: NetworkSpec) -> Loss:
 
     Logits are ``(batch, classes, z, y, x)``, labels ``(batch, 1, z, y, x)``. Dice is
     soft, without the background and over the whole batch, so that a patch without a
-    lesion does not rule it. The loss ``liver-tumour`` takes a focus as its third
-    argument.
+    lesion does not rule it. The loss ``liver-tumour`` takes the weights of places as
+    its third argument.
     """
     loss = _segmentation_loss(recipe)
     return BothStages(loss) if isinstance(network, GatedSpec) else loss

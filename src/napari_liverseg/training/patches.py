@@ -71,8 +71,8 @@ class Patches(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         """Return HU, float32 (1, z, y, x), and labels, uint8 (1, z, y, x).
 
-        Where some are drawn all have a focus, bool (1, z, y, x), see `synthesis`;
-        it is empty in patches of cases.
+        Where some are drawn all have weights, uint8 (1, z, y, x), see `synthesis`;
+        they are 1 in patches of cases.
         """
         rng = np.random.default_rng((self.seed, self.fold, number))
         if self.drawn is None:
@@ -80,7 +80,7 @@ class Patches(Dataset[Sample]):
         if rng.random() < self.drawn.share:
             return self.drawn_patches[number]
         hu, labels = self._cut(number, rng)
-        return hu, labels, torch.zeros_like(labels, dtype=torch.bool)
+        return hu, labels, torch.ones_like(labels)
 
     def _cut(
         self, number: int, rng: np.random.Generator
