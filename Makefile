@@ -42,7 +42,8 @@ bench-gpu: $(READY) ## speed and memory on an NVIDIA GPU, in less than 8 minutes
 
 # Figures are those of float32, whatever this processor multiplies faster.
 evaluate: $(READY) ## the starter model on phantoms of unseen seeds; DATA=folder adds a public CT
-	NAPARI_LIVERSEG_TUNING=off $(BIN)/python -m benchmarks.starter $(if $(DATA),--data $(DATA))
+	NAPARI_LIVERSEG_TUNING=off $(BIN)/python -m benchmarks.starter $(if $(DATA),--data $(DATA)) \
+		--out benchmarks/results/starter.json
 
 # One BLAS thread a process that draws: more only fight the network for the cores.
 PUBLIC = $(if $(DATA),--set drawn.public=$(abspath $(DATA)))

@@ -51,7 +51,6 @@ HARD_SEEDS = (71_001, 71_002, 71_003)
 """Of those without tumours, and of those with tumours beside veins."""
 
 FIELD_MM, PLANE, PIXEL_MM = 240.0, (190, 230), 1.8
-RESULT = Path(__file__).parent / "results" / "starter.json"
 MODEL_MADE_LIVER = 5
 ENDINGS = (".nii.gz", "_short.nii.gz")
 DRAWN, DRAWN_MM, DRAWN_SEED, LEAST_ML = (120, 170, 190), 2.0, 96_000, 400.0
@@ -59,7 +58,7 @@ DRAWN, DRAWN_MM, DRAWN_SEED, LEAST_ML = (120, 170, 190), 2.0, 96_000, 400.0
 
 
 def main() -> None:
-    """Measure every case, print a table and keep it as JSON."""
+    """Measure every case, print a table and keep it where it is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with abdomen-dicom-j2k")
     parser.add_argument("--model", default="starter")
@@ -84,7 +83,7 @@ def main() -> None:
         "--look", choices=get_args(Look), default="liver",
         help="where the second stage looks, in phantoms",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help="keeps the measures there, as JSON")
     arguments = parser.parse_args()
     if arguments.filled:
         Windows.for_image = lambda self, _: self  # type: ignore[method-assign]
@@ -106,7 +105,12 @@ def main() -> None:
     if arguments.data:
         rows += [_unseen_row(predictor, arguments.data)]
         rows += [_training_row(predictor, arguments.data, end) for end in ENDINGS]
-    _report(rows, arguments.model, arguments.out)
+    _summarise(rows)
+    if arguments.out:
+        sha256 = find_model(arguments.model).sha256
+        text = json.dumps({"model_sha256": sha256, "cases": rows}, indent=2)
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text + "\n")
 
 
 def _phantom(
@@ -200,7 +204,7 @@ def _short(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _report(rows: list[dict[str, object]], model: str, out: Path) -> None:
+def _summarise(rows: list[dict[str, object]]) -> None:
     for kind in ("phantom", "healthy", "at veins", "drawn"):
         mine = [r for r in rows if str(r["case"]).startswith(kind)]
         ill = [r for r in mine if r["invented_tumour_ml"] is None]
@@ -209,9 +213,6 @@ def _report(rows: list[dict[str, object]], model: str, out: Path) -> None:
             if dices:
                 mean, low = statistics.mean(dices), min(dices)
                 print(f"{kind}: {name} Dice {mean:.3f} (lowest {low:.3f})")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = find_model(model).sha256
-    out.write_text(json.dumps({"model_sha256": sha256, "cases": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ def test_files_zips_and_dicom_folders_are_cases_at_any_depth(tmp_path):
 def test_results_of_earlier_batches_are_no_cases(tmp_path):
     """They may lie among the CTs, or in the folder of another run."""
     for folder in (tmp_path / "a", tmp_path / "other" / "a"):
-        touch(folder / "labels.nii.gz", folder / "report.json")
+        made = ("labels.nii.gz", "report.json", "liver_probability.nii.gz")
+        touch(*(folder / name for name in made))
     touch(tmp_path / "a.nii", tmp_path / "mine" / "labels.nii.gz")
     for out in (tmp_path, tmp_path / "out"):
         assert set(names(tmp_path, out)) == {"a", "mine_labels"}

@@ -335,6 +335,24 @@ def test_no_model_runs_where_the_last_case_is_no_good(data, tmp_path, capsys, be
     assert not (tmp_path / "out").exists()
 
 
+def test_a_ct_that_is_listed_twice_does_not_count_twice(data, tmp_path, capsys, begun):
+    write_random_model(tmp_path / "models" / "a")
+    first, other, *_ = find_labelled(data).cases
+    shutil.copy(first.image, tmp_path / "copy.nii.gz")
+    images = (first.image, other.image, tmp_path / "copy.nii.gz")
+    labels = (first.label, other.label, first.label)
+    items = [
+        {"image": str(image), "label": str(label)}
+        for image, label in zip(images, labels, strict=True)
+    ]
+    listed = write_datalist(tmp_path / "list.json", items)
+    assert main(words("a", "--data", listed, "-o", tmp_path / "out")) == 1
+    said = refused(capsys)
+    assert "1 of 3 cases cannot be used" in said
+    assert "It is the same CT as '" in said
+    assert begun == []
+
+
 @pytest.mark.parametrize("damaged", ["model/model.safetensors", "folds.json"])
 def test_no_model_runs_where_the_last_run_is_damaged(
     data, tmp_path, capsys, begun, damaged

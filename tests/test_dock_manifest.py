@@ -20,7 +20,7 @@ from napari_liverseg.io.scan import list_series
 from napari_liverseg.io.series import SeriesInfo
 from napari_liverseg.ui import reader
 from napari_liverseg.ui.mapping_dialog import MappingDialog
-from napari_liverseg.ui.series_dialog import SeriesDialog, needs_choice
+from napari_liverseg.ui.series_dialog import SeriesDialog, choices, needs_choice
 from napari_liverseg.ui.writer import write_labels
 
 MANIFEST = Path(reader.__file__).parents[1] / "napari.yaml"
@@ -135,6 +135,7 @@ def _series(uid, *problems, suggested=False):
 TILT = Problem("gantry-tilt", "error", "The gantry is tilted.", "resample")
 LOST = Problem("missing-slices", "error", "Slices are missing.")
 NOTE = Problem("thickness-differs", "note", "Spacing is 2 mm.")
+VIEW = _series("view", Problem("localizer", "error", "It is a planning view."))
 
 
 @pytest.mark.gui
@@ -179,10 +180,19 @@ def test_the_user_chooses_the_series_and_decides(qtbot):
         ([_series("a", TILT)], True),
         ([_series("a", LOST)], False),
         ([_series("a"), _series("b")], True),
+        ([_series("a"), VIEW], False),
+        ([_series("a", TILT), VIEW], True),
+        ([VIEW, VIEW], True),
     ],
 )
 def test_a_question_is_asked_only_where_there_is_one(series, asks):
     assert needs_choice(series) is asks
+
+
+def test_planning_views_are_no_choice_beside_a_ct():
+    one, other = _series("a"), _series("b", LOST)
+    assert choices([one, VIEW, other]) == (one, other)
+    assert choices([VIEW]) == (VIEW,)
 
 
 @pytest.mark.gui

@@ -20,6 +20,7 @@ from napari_liverseg.models.kinds import read_model
 from napari_liverseg.models.library import add
 from napari_liverseg.models.mapping import MAPPING_FILE
 from napari_liverseg.models.spec import ModelSpec
+from napari_liverseg.models.two_stage import TWO_STAGE_FILE, TwoStageSpec
 from test_bundle import _own_code
 from tiny_bundle import (
     RANGE,
@@ -216,6 +217,30 @@ def test_removal_names_what_goes_and_waits_for_a_yes(tmp_path, home, capsys):
     for name in ("gone", "broken"):
         assert main(["models", "remove", name, "--yes"]) == 0
     assert _names(home) == []
+
+
+def test_what_is_made_of_a_removed_model_is_named(home, capsys):
+    for name in ("coarse", "close"):
+        write_random_model(home / name, name=name)
+    said = TwoStageSpec(
+        name="both", title="Both", version="1", finder="coarse", detail="close"
+    )
+    (home / "two").mkdir()
+    (home / "two" / TWO_STAGE_FILE).write_text(said.model_dump_json())
+    for name, is_needed in (("close", True), ("both", False)):
+        assert main(["models", "remove", name]) == 1
+        assert ("'both' is made of it" in capsys.readouterr().err) == is_needed
+
+
+def test_a_training_that_has_not_ended_is_no_model(tmp_path):
+    out = tmp_path / "out"
+    fold = write_random_model(out / "fold_1" / "model", name="tiny")
+    with pytest.raises(ModelError, match=r"not ended.*--resume") as refusal:
+        read_model(out)
+    assert str(refusal.value).endswith(f"or choose {fold}.")
+    assert read_model(fold).name == "tiny"
+    write_random_model(out / "model", name="whole")
+    assert read_model(out).name == "whole"
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,16 @@ import SimpleITK as sitk
 
 from dicom_factory import Style, write_series
 from io_cases import GRID, SHAPE
+from napari_liverseg.cli import main
 from napari_liverseg.core.errors import CaseError, ExportError
 from napari_liverseg.core.segmentation import Segmentation
 from napari_liverseg.io.label_map import read_label_map, write_label_map
 from napari_liverseg.io.open import open_ct
 from napari_liverseg.io.scan import scan_folder
 from napari_liverseg.io.slice_picture import read_picture
+from napari_liverseg.training.bodies import scan_body
+from napari_liverseg.training.case_slices import cut_slices
+from training_case import make_set
 
 LATIN = os.fsdecode(b"M\xfcller")
 
@@ -57,3 +61,22 @@ def test_a_picture_of_such_a_name_is_refused(folder):
     path.write_bytes(b"")
     with pytest.raises(CaseError, match="unknown encoding"):
         read_picture(path, (0, 1))
+
+
+def test_inspect_tells_such_names(folder, capsys):
+    (folder / f"{LATIN}.nii.gz").write_bytes(b"no image")
+    main(["inspect", str(folder)])
+    assert "'M ller.nii.gz' is no NIfTI file" in capsys.readouterr().out
+
+
+def test_slices_cannot_be_cut_into_such_a_folder(folder, tmp_path):
+    data = make_set(tmp_path / "set")
+    with pytest.raises(ExportError, match="unknown encoding"):
+        cut_slices(data, folder / "slices", (-160, 240), lambda *_: None)
+    assert not list(folder.rglob("*.png"))
+
+
+def test_public_anatomies_in_such_a_folder_are_refused(folder):
+    paths = (folder / name for name in ("ct.nii.gz", "labels.nii.gz", "names.json"))
+    with pytest.raises(CaseError, match="unknown encoding"):
+        scan_body(*paths, np.random.default_rng(0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_liverseg.batch.result import FILES
+from napari_liverseg.batch.result import FILES, PROBABILITY_FILES
 from napari_liverseg.core.errors import CaseError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _walk(source: Path, output: Path) -> Iterator[tuple[Path, list[Path]]]:
             if not name.startswith(".") and (folder / name).resolve() != output
         )
         # What an earlier batch has left is no case, wherever its results lie.
-        made = FILES if set(FILES) <= set(names) else ()
+        made = (*FILES, *PROBABILITY_FILES) if set(FILES) <= set(names) else ()
         names = sorted(set(names) - set(made))
         yield folder, [folder / name for name in names if not name.startswith(".")]
 

@@ -75,12 +75,15 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove one of your models; those of the package stay."""
-    from napari_liverseg.models.library import folder_to_remove
+    from napari_liverseg.models.library import folder_to_remove, needed_by
     from napari_liverseg.models.library import remove as remove_model
 
     folder = folder_to_remove(name)
     size = sum(p.lstat().st_size for p in folder.rglob("*") if p.is_file())
     typer.echo(f"This removes {folder} ({size / 1e6:.1f} MB).", err=True)
+    for other in needed_by(folder):
+        found = f"'{printable(other)}' is made of it and cannot be used without it."
+        typer.echo(found, err=True)
     ask("Remove it?", "--yes", given=yes)
     remove_model(folder)
     typer.echo(f"Removed '{printable(name)}'.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -85,6 +86,8 @@ TWO_STAGE = Kind(
 
 KINDS = (OWN, BUNDLE, NNUNET, TWO_STAGE)
 
+_FOLD = re.compile(r"fold_\d+")
+
 DEPTH = 2
 """Folders around a model, as zips and nnU-Net put them."""
 
@@ -97,7 +100,7 @@ def place_of(folder: Path) -> tuple[Kind, Path] | None:
     Raises
     ------
     ModelError
-        When several models lie in it side by side.
+        When several models lie in it side by side, or that of one fold alone.
     """
     level = [folder]
     for _ in range(DEPTH + 1):
@@ -107,10 +110,21 @@ def place_of(folder: Path) -> tuple[Kind, Path] | None:
             names = ", ".join(sorted(inside))
             problem = f"{folder} holds several models: {names}."
             raise ModelError(problem, "Choose the folder of one of them.")
+        if found and _is_fold_of(found[0][1], folder):
+            problem = f"{folder} is a training that has not ended."
+            step = f"Go on with it ('train --resume'), or choose {found[0][1]}."
+            raise ModelError(problem, step)
         if found:
             return found[0]
         level = [p for at in level for p in sorted(at.iterdir()) if p.is_dir()]
     return None
+
+
+def _is_fold_of(at: Path, training: Path) -> bool:
+    """Return whether a model is that of one fold of a training."""
+    fold = at.parent
+    is_fold = _FOLD.fullmatch(fold.name) is not None
+    return at.name == "model" and fold.parent == training and is_fold
 
 
 def read_model(folder: Path) -> Model:

@@ -53,7 +53,9 @@ def refuse_if_changed(folder: Path, sha256: str) -> None:
         _remember({**known, key: sha256})
     elif first != sha256:
         found = f"The weights in {folder} are not those of their first use."
-        step = f"If you replaced them on purpose, remove their line in {known_file()}."
+        step = (
+            f"If you replaced them on purpose, remove their entry from {known_file()}."
+        )
         raise ModelError(found, step)
 
 

@@ -26,7 +26,7 @@ from napari_liverseg.models.store import (
     user_folder,
 )
 from napari_liverseg.models.trust import distrust, trust
-from napari_liverseg.models.two_stage import NAME
+from napari_liverseg.models.two_stage import NAME, TwoStage
 from napari_liverseg.models.two_stage_folder import join as join_stages
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from napari_liverseg.models.contract import Model
     from napari_liverseg.models.kinds import Kind
     from napari_liverseg.models.proof import Proof
-    from napari_liverseg.models.two_stage import TwoStage
 
 MODEL_ZIP = Limits(
     files=10_000,
@@ -228,6 +227,18 @@ def folder_to_remove(name: str) -> Path:
         raise ModelError(found, "Only models of your own can be removed.")
     found = f"There is no model '{name}' in {home}."
     raise ModelError(found, "See 'napari-liverseg models list'.")
+
+
+def needed_by(folder: Path) -> tuple[str, ...]:
+    """Return the names of the two-stage models that are made of the model there."""
+    gone = folder.resolve()
+    return tuple(
+        model.name
+        for model in list_models()
+        if isinstance(model, TwoStage)
+        and model.folder.resolve() != gone
+        and gone in (model.finder.folder.resolve(), model.detail.folder.resolve())
+    )
 
 
 def remove(folder: Path) -> None:

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from napari_liverseg.core.segmentation import LIVER, TUMOUR
+from napari_liverseg.io.itk_name import itk_name
 from napari_liverseg.synthesis.abdomen import draw_abdomen
 from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.completion import complete_upwards, fill_chest
@@ -53,8 +54,8 @@ def scan_body(ct: Path, labels: Path, names: Path, rng: np.random.Generator) -> 
     rng : numpy.random.Generator
         Draws the domes, lungs and heart above the scan, and fluid in some chests.
     """
-    hu = _at_3mm(sitk.ReadImage(str(ct), sitk.sitkFloat32), sitk.sitkLinear, -1024)
-    values = _at_3mm(sitk.ReadImage(str(labels)), sitk.sitkNearestNeighbor, 0)
+    hu = _at_3mm(sitk.ReadImage(itk_name(ct), sitk.sitkFloat32), sitk.sitkLinear, -1024)
+    values = _at_3mm(sitk.ReadImage(itk_name(labels)), sitk.sitkNearestNeighbor, 0)
     named = {int(k): v for k, v in json.loads(names.read_text()).items()}
     tissues, known = relabel(values, named)
     hu = hu.astype(np.float32)
@@ -90,7 +91,7 @@ def atlas_body(labels: Path, names: Path, rng: np.random.Generator) -> Body:
         Draws the scale, the fat under the skin, what lies above the top, and fluid
         in some chests.
     """
-    image = sitk.ReadImage(str(labels))
+    image = sitk.ReadImage(itk_name(labels))
     scale = float(rng.uniform(*ATLAS_SCALES))
     image.SetSpacing([s * scale for s in image.GetSpacing()])
     values = _at_3mm(image, sitk.sitkNearestNeighbor, 0)

@@ -11,9 +11,10 @@ from urllib.parse import quote
 import numpy as np
 import SimpleITK as sitk
 
-from napari_liverseg.core.errors import CaseError
+from napari_liverseg.core.errors import CaseError, ExportError
 from napari_liverseg.core.progress import never_cancelled
 from napari_liverseg.core.segmentation import TUMOUR
+from napari_liverseg.io.itk_name import itk_name
 from napari_liverseg.io.keys import voxel_key
 from napari_liverseg.io.labelled_pictures import find_pictures, tell_patients
 from napari_liverseg.io.labelled_set import DATASET, find_labelled
@@ -137,4 +138,5 @@ def _cut(
 
 
 def _write(grey: NDArray[np.uint8], part: Path) -> None:
-    sitk.WriteImage(sitk.GetImageFromArray(grey), str(part))
+    name = itk_name(part, ExportError)
+    sitk.WriteImage(sitk.GetImageFromArray(grey), name)

@@ -147,12 +147,20 @@ def _check(
 ) -> tuple[_Checked, ...]:
     """Refuse cases that are no good before hours are spent on the others."""
     good, bad = [], {}
+    owner: dict[str, str] = {}
     for place, case in enumerate(cases):
         on_progress(place, len(cases), f"Checking case {place + 1}")
         try:
-            good.append(_checked(case, place, reading))
+            checked = _checked(case, place, reading)
         except LiversegError as error:
             bad[case.name] = str(error)
+            continue
+        twin = next((owner[key] for key in checked.ct_keys if key in owner), None)
+        if twin is not None:
+            # Means would count that patient twice.
+            bad[case.name] = f"It is the same CT as '{twin}'. Leave one of them out."
+        owner.update(dict.fromkeys(checked.ct_keys, case.name))
+        good.append(checked)
     if bad:
         head = f"{len(bad)} of {len(cases)} cases cannot be used; no model was run."
         lines = (f"  {name}: {reason}" for name, reason in bad.items())

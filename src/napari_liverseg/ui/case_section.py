@@ -19,7 +19,7 @@ from napari_liverseg.ui.line import Line
 from napari_liverseg.ui.message import Message
 from napari_liverseg.ui.progress_row import ProgressRow
 from napari_liverseg.ui.section import Section
-from napari_liverseg.ui.series_dialog import Choice, SeriesDialog, needs_choice
+from napari_liverseg.ui.series_dialog import Choice, SeriesDialog, choices, needs_choice
 from napari_liverseg.ui.window import PRESETS, Window
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def read_case(
         on_progress(0, 2, "Looking at the files")
         series = list_series(path)
         if needs_choice(series):
-            return series
+            return choices(series)
         choice = Choice(None, ())
     on_progress(1, 2, "Reading the CT")
     return open_ct(path, choice.series, choice.decisions)

@@ -22,7 +22,7 @@ from napari_liverseg.io.scan import list_series
 from napari_liverseg.ui import colours
 from napari_liverseg.ui.ct_layer import GRID, ct_settings
 from napari_liverseg.ui.masks import label_colours
-from napari_liverseg.ui.series_dialog import Choice, SeriesDialog, needs_choice
+from napari_liverseg.ui.series_dialog import Choice, SeriesDialog, choices, needs_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -135,7 +135,7 @@ def _read_ct(path: Path) -> CTVolume | None:
     choice, lasts = Choice(None, ()), REFUSED_DROP_S
     try:
         if needs_choice(series) and QApplication.instance() is not None:
-            chosen = SeriesDialog.ask(series)
+            chosen = SeriesDialog.ask(choices(series))
             if chosen is None:
                 return None
             choice = chosen

@@ -56,11 +56,17 @@ class Choice:
     decisions: tuple[Decision, ...]
 
 
+def choices(series: Sequence[SeriesInfo]) -> tuple[SeriesInfo, ...]:
+    """Return those that may be meant; all, to say why none opens, where none may be."""
+    return tuple(s for s in series if s.may_be_meant) or tuple(series)
+
+
 def needs_choice(series: Sequence[SeriesInfo]) -> bool:
     """Whether the user must say which series, or decide about an error."""
-    if len(series) != 1:
-        return len(series) > 1
-    errors = series[0].errors
+    meant = choices(series)
+    if len(meant) != 1:
+        return len(meant) > 1
+    errors = meant[0].errors
     return bool(errors) and all(p.decision for p in errors)
 
 
