@@ -141,6 +141,36 @@ def test_time_left_is_said_when_it_is_known(elapsed_s, share, expected):
     assert time_left(elapsed_s, share) == expected
 
 
+@pytest.mark.parametrize("end", ["left", "left at most", "left of this fold at most"])
+def test_a_time_that_the_work_tells_is_not_told_twice(row, end):
+    said = f"Epoch 1 of 20: loss 0.512, about 10 min {end}"
+    row._on_progress(500, 1000, said)
+    assert row.label.text() == said
+    row._on_progress(500, 1000, "Looking at what is left, and at the rest")
+    assert row.label.text().endswith("rest, about 60 s left")
+
+
+def test_work_without_a_total_has_a_busy_bar_and_no_time(row):
+    row._on_progress(500, 1000, "Working")
+    assert (row.bar.value(), row.bar.maximum()) == (500, 1000)
+    row._on_progress(0, 0, "Measuring held-out case 3")
+    assert row.label.text() == "Measuring held-out case 3"
+    assert row.bar.maximum() == 0
+    row._on_progress(500, 1000, "Working")
+    assert (row.bar.value(), row.bar.maximum()) == (500, 1000)
+
+
+@pytest.fixture
+def row(slot, qtbot):
+    """Return the row of a job that has run for a minute."""
+    row = ProgressRow(slot, stops=True)
+    row.setObjectName("handled_widget")  # napari's name for what qtbot closes
+    qtbot.addWidget(row)
+    slot.started.emit()
+    row._began -= 60
+    return row
+
+
 @pytest.fixture
 def dock(make_dock, qtbot, tmp_path):
     write_threshold_model(tmp_path / "models" / "tiny", spacing_mm=(4.0, 2.5, 2.0))

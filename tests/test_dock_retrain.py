@@ -65,7 +65,9 @@ def test_corrections_become_a_model_that_is_compared_and_offered(
     message = _retrain(qtbot, dock)
     assert "unet" in [spec.name for spec in list_models()]
     assert dock.segment.spec.name == "unet"
-    assert message.text.partition("'")[2].partition("'")[0] in _listed(dock)
+    box = dock.segment.model
+    shown = [box.itemText(i) for i in range(box.count())]
+    assert message.text.partition("'")[2].partition("'")[0] in shown
     qtbot.mouseClick(message.answers["Use it"], Qt.MouseButton.LeftButton)
     new = dock.segment.spec
     assert new.name.startswith("quick")
@@ -189,6 +191,40 @@ def test_it_is_told_what_a_training_does_between_epochs(tmp_path):
         assert any(said.startswith(text) for said in told), told
 
 
+SAYS = """
+import sys, time
+time.sleep(0.7)
+for line in sys.argv[1:]:
+    print(line, file=sys.stderr, flush=True)
+"""
+
+
+def test_a_share_of_the_minutes_is_told_of_learning_alone(tmp_path, monkeypatch):
+    (tmp_path / "result.json").write_text('{"name": "quick-1", "sha256": "0"}')
+    lines = {
+        "Checking case 1": 0,
+        "Epoch 1 of 20, loss 0.512": 0,  # nothing was timed yet
+        "Epoch 1 of 20, loss 0.498, about 10 min left": 1000,
+        "Epoch 1 of 20: loss 0.498, about 10 min left at most": 1000,
+        "Fold 1 of 2, epoch 3 of 20: loss 0.4, about 9 s left of this fold at most": (
+            1000
+        ),
+        "Measuring held-out case 3": 0,
+        "Error: No space left on the disk.": 0,
+    }
+    command = [sys.executable, "-c", SAYS, *lines]
+    monkeypatch.setattr(own_process, "_command", lambda *_: command)
+    told = []
+    wish = Retraining(tmp_path, "starter-3mm", minutes=0.1)
+    own_process.retrain(
+        wish, tmp_path, lambda *given: told.append(given), lambda: False
+    )
+    totals = {text: total for _, total, text in told}
+    assert totals == {"Preparing the cases": 0, **lines}
+    # Of 6 s; what went before the first step counts for nothing.
+    assert next(done for done, total, _ in told if total) < 50
+
+
 LOSES_TWO = """
 import signal, time
 lost = []
@@ -288,12 +324,42 @@ def test_a_result_is_told_with_its_weight():
 
     new, old = rows(0.95, None, 3.25), rows(0.93, None, 0.0)
     result = {"name": "n", "held_out": new, "start_held_out": old}
-    said = say_result({**result, "broke_down": ["Its training broke down."]})
+    result["broke_down"] = ["Its training broke down."]
+    said = say_result(result, "Retrained (n)")
+    assert said.startswith("'Retrained (n)' is in the list of models")
     assert "\nIts training broke down.\n" in said
     assert "liver Dice 0.930, then 0.950" in said
     assert "tumour Dice" not in said
     assert "ml of tumour invented in cases without any 0.0, then 3.2" in said
     assert "prove little" in said
+
+
+def test_models_of_one_title_are_told_apart_by_their_names(make_dock):
+    title = "Retrained on corrections, 2026-11-28"
+    for name in ("quick-1", "quick-1-2"):
+        write_random_model(user_folder() / name, title=title)
+    write_random_model(user_folder() / "other", title="Other")
+    dock = make_dock()
+    step = dock.segment
+    assert step.listed("other") == "Other"
+    assert step.listed("quick-1") == f"{title} (quick-1)"
+    dock.retrain.slot.done.emit(
+        {
+            "name": "quick-1-2",
+            "held_out": [],
+            "start_held_out": [],
+            "broke_down": (),
+        }
+    )
+    message = dock.retrain.messages.message("made")
+    assert message.text.startswith(f"'{title} (quick-1-2)' is in the list")
+    message.answers["Use it"].click()
+    assert step.model.currentText() == f"{title} (quick-1-2)"
+    # The box is too narrow for all of that.
+    assert step.card.text() == "quick-1-2. For tests."
+    assert "quick-1-2<br>" in step.model.toolTip()
+    step.use_model("other")
+    assert step.card.text() == "For tests."
 
 
 def test_a_model_made_before_the_stop_is_in_the_list(make_dock, qtbot, tmp_path):

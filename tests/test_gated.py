@@ -1,6 +1,7 @@
 """Two stages in one model: the gate, the U-Net behind it, and how both are judged."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from napari_liverseg.models.classifier_spec import ResNetSpec
 from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.network import build_network, load_network, save_model
 from napari_liverseg.models.spec import read_spec
-from napari_liverseg.models.store import find_model
+from napari_liverseg.models.store import find_model, user_folder
 from napari_liverseg.training import segmentation
 from napari_liverseg.training.card import draft
 from napari_liverseg.training.caseload import check_cases
@@ -35,7 +36,7 @@ from napari_liverseg.training.start import start_of
 from napari_liverseg.training.train import train
 from test_resnet_unet import TINY_NET
 from test_unet2d import TINY2D
-from tiny_model import tiny_spec
+from tiny_model import tiny_spec, write_own_two_stage
 from training_case import Told, make_set
 
 GATED = {**TINY_NET, "type": "gated-resunet", "gate_depth": 10, "gate_width": 0.125}
@@ -275,6 +276,24 @@ def test_it_begins_from_a_model_of_its_own_and_is_compared(
     words += ["-o", str(tmp_path / "comparison"), "--device", "cpu"]
     assert main(["compare", *words]) == 0
     assert "tumour Dice" in capsys.readouterr().out
+
+
+def test_what_a_gate_is_worth_is_measured_as_the_model_runs(data, trained, tmp_path):
+    two = write_own_two_stage(user_folder() / "two")
+    shutil.rmtree(two / "close")
+    shutil.copytree(trained / "model", two / "close")
+    spec = json.loads((two / "close" / "model.json").read_text())
+    spec["network"]["cut_off"] = 0.0  # open, and so worth nothing
+    (two / "close" / "model.json").write_text(json.dumps(spec))
+    few = {"folds": 1, "epochs": 1, "steps_per_epoch": 1}
+    few["network"] = {**GATED, "cut_off": 0.0}
+    run(data, tmp_path / "out", start="two", **few)
+    fold = tmp_path / "out" / "fold_1"
+    with_gate, left_open = (
+        json.loads((fold / name / "held_out.json").read_text())
+        for name in ("", "gate-open")
+    )
+    assert with_gate == left_open
 
 
 def test_both_encoders_begin_from_one_file_where_their_layers_are_the_same(tmp_path):

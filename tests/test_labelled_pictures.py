@@ -46,7 +46,32 @@ def test_a_folder_that_names_the_patient_wins_over_headers(tmp_path):
     assert patients == {"a", "b"}
 
 
-@pytest.mark.parametrize("column", ["patient", "subject", "patient_id", "subject_id"])
+def test_a_slice_that_its_header_alone_names_joins_those_of_the_list(tmp_path):
+    for label in ("none", "tumour"):
+        for patient in ("p1", "p2"):
+            write_slices(tmp_path / "set" / label, patient, 2)
+    files = sorted((tmp_path / "set").rglob("*.dcm"))
+    rows = [
+        (f.relative_to(tmp_path), f.parent.name, "anna" * f.name.startswith("p1-"))
+        for f in files
+    ]
+    rows[0] = (*rows[0][:2], "")
+    assert files[0].name.startswith("p1-")
+    found = find_pictures(write_list(tmp_path / "list.csv", rows)).pictures
+    assert [picture.path for picture in found] == files
+    assert {p.patient for p in found if p.path.name.startswith("p1-")} == {
+        found[0].patient
+    }
+    assert len({picture.patient for picture in found}) == 2
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("patient", "subject", "patient_id", "subject_id"),
+        *("PatientID", "Patient ID", "patientId", "Patient-ID", "subjectID"),
+    ],
+)
 def test_a_list_may_call_its_patients_as_lists_of_cts_may(tmp_path, column):
     for number in range(4):
         write_png(tmp_path / f"{number}.png", np.full((ROWS, ROWS), number / 4))
@@ -78,6 +103,19 @@ def test_a_missing_picture_is_named_by_its_line(tmp_path):
     (tmp_path / "list.csv").write_text("path,label\n\n\ngone.png,none\n")
     with pytest.raises(CaseError, match="names files that are not there: line 4"):
         find_pictures(tmp_path / "list.csv")
+
+
+def test_every_bad_line_of_a_list_is_named_at_once(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("path,label\na.png,\ngone.png,none\n,tumour\nlost.png,none\n")
+    with pytest.raises(CaseError) as refusal:
+        find_pictures(path)
+    said = str(refusal.value)
+    assert "lacks a path or a label in line 2, line 4" in said
+    assert "names files that are not there: line 3, line 5." in said
+    path.write_text("path,label\n" + "a.png,\n" * 13)
+    with pytest.raises(CaseError, match="line 10, line 11 and 3 more"):
+        find_pictures(path)
 
 
 def test_one_class_that_is_written_in_two_ways_is_refused(tmp_path):

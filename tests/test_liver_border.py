@@ -123,7 +123,7 @@ def test_in_samples_an_organ_is_no_liver_and_looked_at_closely(monkeypatch, with
     hu = np.where(_tissues() == Tissue.LIVER, 100, -100).astype(np.float32)
     body = Body(_tissues(), (2.0, 2.0, 2.0), hu if with_ct else None)
     monkeypatch.setattr(sample + "TUMOUR_COUNTS", (1.0,))
-    monkeypatch.setattr(sample + "weigh_look_alikes", lambda *_: None)
+    monkeypatch.setattr(sample + "weigh_mimics", lambda *_: None)
     found = []
     for share in (0.0, 1.0):
         monkeypatch.setattr(sample + "PRESSED_SHARE", share)

@@ -18,7 +18,7 @@ from napari_liverseg.training.planar_recipe import PlanarRecipe
 from napari_liverseg.training.pretrained import pretrained
 from napari_liverseg.training.recipe import changed, read_recipe
 from test_unet2d import TINY2D, run
-from training_case import make_set
+from training_case import Told, make_set
 
 TINY_NET = {"type": "resnet-unet", "depth": 10, "width": 0.125}
 TINY_NET |= {"channels": [4, 4, 8, 8, 8]}
@@ -64,6 +64,25 @@ def test_the_first_weights_are_those_of_the_file(tmp_path):
     for name, value in first.encoder.net.state_dict().items():
         torch.testing.assert_close(value, given[name])
     assert not torch.equal(first.head.weight, second.head.weight)
+
+
+def test_weights_that_were_exchanged_are_noticed_when_training_goes_on(data, tmp_path):
+    file, out = tmp_path / "resnet10.safetensors", tmp_path / "out"
+    first, other = (
+        build_backbone(ResNetSpec(depth=10, width=0.125)).net.state_dict()
+        for _ in range(2)
+    )
+    save_file(first, file)
+    given = {**CHANGES, "folds": 2, "steps_per_epoch": 2, "weights": str(file)}
+    run(data, out, Told(stop_after=1), epochs=2, **given)
+    save_file(other, file)
+    again = {"epochs": 2, "order": {"resume": True}, **given}
+    with pytest.raises(ModelError, match="began from is another one now"):
+        run(data, out, **again)
+    save_file(first, file)
+    result = run(data, out, **again)
+    told = "encoder begun from the weights 'resnet10.safetensors'"
+    assert told in find_model(result.name).card
 
 
 def test_a_file_that_does_not_fit_is_refused_before_cases_are_read(data, tmp_path):

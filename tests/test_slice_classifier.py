@@ -560,6 +560,17 @@ def test_slices_of_a_dicom_patient_lie_together(tmp_path):
     assert len(list((tmp_path / "slices" / "tumour").iterdir())) == 2
 
 
+def test_slices_of_a_patient_of_list_and_header_are_one_patients(tmp_path):
+    path = write_dicom_set(tmp_path / "set", ("p1", "p1", "p2"))
+    content = json.loads(path.read_text())
+    content["training"][0]["patient"] = "anna"
+    path.write_text(json.dumps(content))
+    found = cut_slices(path, tmp_path / "slices", (-160, 240), lambda *_: None)
+    whose = {p.path.name.rpartition("_")[0]: p.patient for p in found.pictures}
+    assert whose["ct0"] == whose["ct1"] != whose["ct2"]
+    assert "2 patients" in found.note
+
+
 def test_cts_whose_patients_nobody_names_are_told(tmp_path):
     data = make_set(tmp_path / "set")
     items = []

@@ -18,7 +18,7 @@ from napari_liverseg.synthesis.body import Body
 from napari_liverseg.synthesis.canvas import Canvas
 from napari_liverseg.synthesis.completion import complete_upwards
 from napari_liverseg.synthesis.effusion import THIN_FLUID, flood_chest
-from napari_liverseg.synthesis.emphasis import LEAST, weigh_borders, weigh_look_alikes
+from napari_liverseg.synthesis.emphasis import LEAST, weigh_borders, weigh_mimics
 from napari_liverseg.synthesis.field import grid_axes, smooth_field
 from napari_liverseg.synthesis.mimics import CYST_HU, SHARES, draw_mimics
 from napari_liverseg.synthesis.phantom import (
@@ -212,11 +212,11 @@ def test_a_vessel_is_looked_at_as_closely_as_a_small_tumour_and_plain_liver_is_n
     hu = np.random.default_rng(6).normal(100, 10, (60, 60, 60)).astype(np.float32)
     hu[:, 25:35, 25:35] -= 60
     weights = np.ones(hu.shape, np.uint8)
-    weigh_look_alikes(weights, hu, hu < 1e3, axes, np.random.default_rng(0))
+    weigh_mimics(weights, hu, hu < 1e3, axes, np.random.default_rng(0))
     assert (weights[:, 30, 30] > LEAST).mean() > 0.3
     assert (weights[:, :6] == 1).all(), "far from it"
     no_liver = np.zeros(hu.shape, bool)
-    weigh_look_alikes(weights, hu, no_liver, axes, np.random.default_rng(0))
+    weigh_mimics(weights, hu, no_liver, axes, np.random.default_rng(0))
 
 
 def test_real_ct_can_be_kept_and_recoloured():

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +57,8 @@ def test_folds_become_one_model_that_is_listed_and_predicts(data, tmp_path, caps
     said = capsys.readouterr()
     assert "liver Dice" in said.out
     assert "Fold 2 of 2, epoch 2 of 2: loss" in said.err
+    assert "left of this fold at most" in said.err
+    assert "left at most" not in said.err
     model = read_spec(out / "model")
     assert model.networks == 2
     assert [m.name for m in list_models()].count(model.name) == 1
@@ -151,8 +154,28 @@ def test_the_clock_is_shared_by_folds_that_are_left_alone(data, tmp_path, monkey
         return True
 
     monkeypatch.setattr(segmentation, "_train_fold", note)
+    monkeypatch.setattr(segmentation, "_measure_fold", lambda *_: True)
     run_tiny(data, out, order={"resume": True}, folds=3, minutes=60)
     assert minutes[0] > 50
+
+
+def test_measuring_a_fold_takes_none_of_the_next_ones_minutes(
+    data, tmp_path, monkeypatch
+):
+    minutes = []
+
+    def note(_run, _fold, given):
+        minutes.append(given)
+        return True
+
+    def measure(*_):
+        time.sleep(0.5)
+        return True
+
+    monkeypatch.setattr(segmentation, "_train_fold", note)
+    monkeypatch.setattr(segmentation, "_measure_fold", measure)
+    run_tiny(data, tmp_path / "out", folds=3, minutes=0.03)
+    assert minutes == pytest.approx([0.03 / 3, 0.03 / 2, 0.03], rel=0.1)
 
 
 def test_all_processes_of_a_training_refuse_its_folder(data, tmp_path):
@@ -296,3 +319,18 @@ def test_a_report_does_without_a_picture_that_was_not_copied(tmp_path):
     result = CaseResult("a", 1, 0.5, None, None, None, None, "held_out_001.png")
     folds = Folds((("a",),), ("a", "b"), 2, "")
     assert "case 1: organ 0.500" in _pictures([result], folds, tmp_path)
+
+
+def test_lesions_where_none_are_make_a_bad_case(tmp_path):
+    names = [f"c{number}" for number in range(8)]
+    ordinary = CaseResult("", 1, 0.95, 0.85, None, None, None, "none.png")
+    results = [replace(ordinary, case=name) for name in names]
+    healthy = {"organ_dice": 0.97, "lesion_dice": None}
+    results[5] = replace(results[5], **healthy, false_lesion_ml=480.0)
+    results[6] = replace(results[6], **healthy, false_lesion_ml=0.0)
+    folds = Folds((tuple(names),), tuple(names), 8, "")
+    page = _pictures(results, folds, tmp_path)
+    first = page.index("<figcaption>")
+    told = "case 6: organ 0.970, 480.0 ml of lesions where none are"
+    assert page.index(told, first) < page.index("case 1: ", first)
+    assert "case 7" not in page

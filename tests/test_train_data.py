@@ -83,6 +83,29 @@ def test_a_datalist_names_its_patients_as_spreadsheets_do(tmp_path):
     assert {case.patient for case in find_labelled(listed).cases} == found
 
 
+@pytest.mark.parametrize(
+    "field",
+    ["PatientID", "Patient ID", "patientId", "Patient-ID", "subjectID", "SUBJECT_ID"],
+)
+def test_a_datalist_may_spell_its_patients_in_any_way(tmp_path, field):
+    items = [
+        {"image": f"{n}.nii", "label": "b.nii", field: f"p{n // 2}"} for n in range(8)
+    ]
+    items[7] |= {field: " ", "patient_id": "p3"}
+    found = find_labelled(write_datalist(tmp_path / "list.json", items))
+    named = [case.patient for case in found.cases]
+    assert named == ["p0", "p0", "p1", "p1", "p2", "p2", "p3", "p3"]
+
+
+def test_every_incomplete_case_of_a_datalist_is_named_at_once(tmp_path):
+    whole = {"image": "a.nii", "label": "b.nii"}
+    items = [whole, {"image": "a.nii"}, whole, {"image": "", "label": "b.nii"}]
+    with pytest.raises(CaseError, match=r"one label for case 2, case 4\."):
+        find_labelled(write_datalist(tmp_path / "list.json", items))
+    with pytest.raises(CaseError, match=r"case 9, case 10 and 3 more\."):
+        find_labelled(write_datalist(tmp_path / "list.json", [{}] * 13))
+
+
 def test_a_datalist_of_our_own_set_knows_its_patients(data):
     items = [pair(data, case) for case in IDS]
     found = find_labelled(write_datalist(data / "list.json", items))
@@ -233,6 +256,71 @@ def test_computers_that_share_a_cache_know_the_same_patients(tmp_path, monkeypat
     one, other = cases("a", "b", "c", "d", "d"), cases("z", "y", "x", "w", "w")
     for seed in range(9):
         assert draw_folds(one, 2, seed) == draw_folds(other, 2, seed)
+
+
+def test_a_patient_of_list_and_header_is_on_one_side_of_a_fold(tmp_path, monkeypatch):
+    listed = write_dicom_set(tmp_path / "set", ("p1", "p1", "p2"))
+    content = json.loads(listed.read_text())
+    content["training"][0]["patient"] = "anna"
+    listed.write_text(json.dumps(content))
+    found = find_labelled(listed).cases
+    reading = Reading({1: 1, 2: 2}, (0, 1, 2), (18.0, 18.0, 18.0))
+    for home in ("first", "second"):  # computers that share a cache
+        monkeypatch.setenv("NAPARI_LIVERSEG_DATA", str(tmp_path / home))
+        some = found[:1] if home == "first" else found
+        known = [prepare_case(c, reading, tmp_path / "cache").case for c in some]
+    folds = draw_folds(known, 2, seed=1)
+    assert folds.patients == 2
+    assert sorted(folds.held_out) == [("ct0", "ct1"), ("ct2",)]
+    path = tmp_path / "folds.json"
+    keep_folds(path, found, 2, seed=4)  # as one patient's were not known as such
+    apart = json.loads(path.read_text())
+    apart["held_out"] = [["ct0", "ct2"], ["ct1"]]
+    path.write_text(json.dumps(apart))
+    with pytest.raises(CaseError, match="tested on a patient that it learnt from"):
+        keep_folds(path, known, 2, seed=4)
+
+
+def linked(*names):
+    """Return cases by the patients that list and header name."""
+    return [
+        LabelledCase(f"case{n}", None, None, listed or header, header)
+        for n, (listed, header) in enumerate(names)
+    ]
+
+
+def test_names_and_headers_unite_patients_only_where_a_header_stands_alone():
+    chain = linked(("a", "k"), ("b", "m"), (None, "k"), ("a", "m"), (None, "m"))
+    other = linked(*[(None, None)] * 7)[5:]
+    assert draw_folds([*chain, *other], 3, seed=1).patients == 3
+    assert draw_folds([*chain[::-1], *other], 3, seed=1).patients == 3
+    # One PatientID for all, as after careless removal of names: the list knows better.
+    same = linked(("a", "k"), ("b", "k"), ("c", "k"))
+    assert draw_folds(same, 3, seed=1).patients == 3
+    with pytest.raises(CaseError, match="1 patient cannot") as refusal:
+        draw_folds([*same, replace(chain[2], name="case9")], 3, seed=1)
+    assert "let the list name each case's" in refusal.value.next_step
+
+
+@pytest.mark.parametrize(
+    "known_by",
+    [lambda one: (one, None), lambda one: (None, one), lambda one: (one, one and "k")],
+)
+def test_folds_of_one_kind_of_name_are_those_of_before(known_by):
+    """As they were drawn before names and headers were held together."""
+    many = linked(*map(known_by, ("a", None, "b", "a", None, "c", None)))
+    assert draw_folds(many, 3, seed=1).held_out == (
+        ("case0", "case3", "case4"),
+        ("case2", "case5"),
+        ("case1", "case6"),
+    )
+    assert draw_folds(many, 1, seed=4).held_out == (("case2",),)
+    many = linked(*map(known_by, "abacdddef"))
+    assert draw_folds(many, 3, seed=2).held_out == (
+        ("case4", "case5", "case6"),
+        ("case0", "case2", "case3"),
+        ("case1", "case7", "case8"),
+    )
 
 
 def test_corrected_labels_are_other_data(data, tmp_path):

@@ -1,5 +1,7 @@
 """A recipe is checked before it is trained, and its alterations do what they say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from napari_liverseg.training.launch import processes, rank_in
 from napari_liverseg.training.learner import Learner
 from napari_liverseg.training.objective import make_loss
 from napari_liverseg.training.pace import Pace
-from napari_liverseg.training.patches import Numbers
+from napari_liverseg.training.patches import Numbers, cut
 from napari_liverseg.training.recipe import bundled_recipes, changed, read_recipe
 from napari_liverseg.training.segmentation_recipe import SegmentationRecipe
 from napari_liverseg.training.start import start_of
@@ -158,6 +160,22 @@ def test_an_elastic_deformation_moves_voxels_as_far_as_it_says():
     inside = (slice(8, 32),) * 3
     shift = moved[0] - torch.arange(40.0) - (plan.shape[2] - 40) / 2
     assert float(shift[inside].std()) == pytest.approx(1.0, rel=0.2)
+
+
+def test_the_first_slice_of_a_case_is_learnt_from_be_it_turned_or_not():
+    kinds = ("rotation", "scaling", "elastic")
+    ways = {name: {**EVERYTHING[name], "probability": 1.0} for name in kinds}
+    alterer = Alterer(Augmentation.model_validate(ways), (1, 24, 32))
+    hu = np.full((5, 40, 50), 300.0, np.float32)
+    labels = np.full((5, 40, 50), 2, np.uint8)
+    hu[0], labels[0] = 100.0, 1
+    case = SimpleNamespace(hu=hu, labels=labels)
+    for seed in range(5):
+        plan = alterer.plan(np.random.default_rng(seed))
+        seen, named = alterer.alter(*cut(case, np.array([0, 20, 25]), plan.shape), plan)
+        assert seen.shape == named.shape == (1, 1, 24, 32)
+        assert torch.allclose(seen, torch.tensor(100.0))
+        assert (named == 1).all()
 
 
 def test_patch_numbers_go_on_anywhere_and_are_shared_by_processes():

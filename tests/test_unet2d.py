@@ -55,10 +55,10 @@ def data(tmp_path_factory):
     return make_set(tmp_path_factory.mktemp("set") / "set")
 
 
-def run(data, out, told=None, **changes):
+def run(data, out, told=None, *, order=None, **changes):
     recipe = PlanarRecipe.model_validate({**TINY2D, **changes})
-    order = Order(data, out, Place("cpu", workers=0))
-    return train(recipe, order, (told or Told()).ears)
+    wanted = Order(data, out, Place("cpu", workers=0), **(order or {}))
+    return train(recipe, wanted, (told or Told()).ears)
 
 
 def test_each_slice_is_seen_by_itself_and_from_zero_to_one():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.io.dicom import patient_of
 from napari_liverseg.io.headers import BROKEN_FILE
-from napari_liverseg.io.labelled_set import named_patient
+from napari_liverseg.io.labelled_set import named_patient, some_of, unite_owners
 from napari_liverseg.io.slice_picture import is_dicom, is_picture
 
 if TYPE_CHECKING:
@@ -40,12 +40,15 @@ class LabelledPicture:
         What groups the pictures of one patient; its own path where nothing says it.
     is_named : bool
         Whether something says it: the data set, else the header of a DICOM slice.
+    header : str or None
+        The key of the patient whom that header names; None where it names none.
     """
 
     path: Path
     label: str
     patient: str
     is_named: bool = True
+    header: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,14 @@ def find_pictures(path: Path) -> LabelledPictures:
     path : Path
         ``FOLDER/class/picture`` or ``FOLDER/class/patient/picture``; or a CSV with
         the columns ``path``, ``label`` and perhaps ``patient`` (or ``subject``),
-        paths from its folder. Capitals and spaces in the heading do not count.
+        paths from its folder. For the heading see also `named_patient`.
 
     Raises
     ------
     CaseError
-        When it is neither, names a file that is not there, a class without
-        pictures, fewer than 2 classes, or one class in two ways.
+        When it is neither, has lines that lack something or name a file that is not
+        there, all of them in one report, a class without pictures, fewer than 2
+        classes, or one class in two ways.
     """
     if path.is_dir():
         pictures = _from_folder(path)
@@ -97,10 +101,18 @@ def find_pictures(path: Path) -> LabelledPictures:
     if len({name.casefold() for name in classes}) < len(classes):
         found = f"'{path.name}' has classes that differ in capitals alone."
         raise CaseError(found, f"Write each in one way; it has: {', '.join(classes)}.")
-    ordered = tuple(sorted(pictures, key=lambda picture: str(picture.path)))
+    ordered = _united(sorted(pictures, key=lambda picture: str(picture.path)))
     alone = sum(not picture.is_named for picture in ordered)
     note = tell_patients(ordered, alone, "pictures")
     return LabelledPictures(ordered, classes, note)
+
+
+def _united(pictures: Sequence[LabelledPicture]) -> tuple[LabelledPicture, ...]:
+    owners = unite_owners([p.patient for p in pictures], [p.header for p in pictures])
+    return tuple(
+        replace(picture, patient=owner)
+        for picture, owner in zip(pictures, owners, strict=True)
+    )
 
 
 def tell_patients(pictures: Sequence[LabelledPicture], alone: int, what: str) -> str:
@@ -141,40 +153,51 @@ def _from_folder(folder: Path) -> list[LabelledPicture]:
 
 def _picture(file: Path, label: str, patient: str) -> LabelledPicture:
     """Return a picture of the patient that the data set names, else of its header's."""
-    known = patient or _patient_in_header(file)
-    return LabelledPicture(file, label, known or f"file {file}", bool(known))
+    header = _patient_in_header(file)
+    known = patient or header
+    return LabelledPicture(file, label, known or f"file {file}", bool(known), header)
 
 
-def _patient_in_header(file: Path) -> str:
-    """Return a DICOM slice's patient, empty for other files and where nobody is."""
+def _patient_in_header(file: Path) -> str | None:
+    """Return a DICOM slice's patient, None for other files and where nobody is."""
     if not is_dicom(file):
-        return ""
+        return None
     try:
-        return patient_of(file) or ""
+        return patient_of(file)
     except BROKEN_FILE:
-        return ""  # it is refused with all others once pictures are read
+        return None  # it is refused with all others once pictures are read
 
 
 def _from_csv(path: Path) -> list[LabelledPicture]:
-    pictures, missing = [], []
+    pictures, incomplete, missing = [], [], []
     for number, row in _rows(path):
         name, label = (row.get(PATH) or "").strip(), (row.get(LABEL) or "").strip()
-        if not name or not label:
-            found = f"Line {number} of '{path.name}' lacks a path or a label."
-            raise CaseError(found, "Complete it, or remove the line.")
         file = path.parent / name
-        if not file.is_file():
+        if not name or not label:
+            incomplete.append(f"line {number}")
+        elif not file.is_file():
             missing.append(f"line {number}")
-        pictures.append(_picture(file, label, named_patient(row) or ""))
-    if missing:
-        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        shown = ", ".join(missing[:10]) + more
-        found = f"'{path.name}' names files that are not there: {shown}."
-        raise CaseError(found, "Paths count from the folder of the CSV.")
+        else:
+            pictures.append(_picture(file, label, named_patient(row) or ""))
+    _refuse_lines(path, incomplete, missing)
     if len({picture.path.resolve() for picture in pictures}) < len(pictures):
         found = f"'{path.name}' names some picture twice."
         raise CaseError(found, "Leave one line for each picture.")
     return pictures
+
+
+def _refuse_lines(path: Path, incomplete: list[str], missing: list[str]) -> None:
+    """Refuse a CSV for its lines that lack something, or whose files are not there."""
+    found, steps = [], []
+    if incomplete:
+        found.append(f"lacks a path or a label in {some_of(incomplete)}")
+        steps.append("Complete or remove what lacks something.")
+    if missing:
+        found.append(f"names files that are not there: {some_of(missing)}")
+        steps.append("Paths count from the folder of the CSV.")
+    if found:
+        said = f"'{path.name}' {', and '.join(found)}."
+        raise CaseError(said, " ".join(steps))
 
 
 def _rows(path: Path) -> list[tuple[int, Mapping[str, str | None]]]:

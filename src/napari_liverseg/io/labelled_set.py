@@ -7,14 +7,14 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from napari_liverseg.core.errors import CaseError
 from napari_liverseg.core.segmentation import LABELS
 from napari_liverseg.io.formats import stem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DATASET = "dataset.json"
 INDEX = "cases.json"
@@ -26,7 +26,13 @@ MOST_BYTES = 100_000_000
 OWN_ID = re.compile(r"(?P<patient>.+_P\d+)_\d+")
 """IDs of our own retraining set: ``liver_P001_02`` is the second CT of a patient."""
 
-PATIENT_KEYS = ("patient", "subject", "patient_id", "subject_id")
+PATIENT_KEYS = ("patient", "subject", "patientid", "subjectid")
+"""As `_bare` leaves them; the first that says something counts."""
+
+MOST_NAMED = 10
+"""Bad items or lines that a report names; of others it gives the number."""
+
+Owner = TypeVar("Owner", str, tuple[str, str])
 
 Layout = Literal["nnU-Net raw folder", "datalist"]
 
@@ -42,12 +48,16 @@ class LabelledCase:
     image, label : Path
     patient : str or None
         What groups the cases of one patient; None where nothing says it.
+    header : str or None
+        The key of the patient whom the CT's header names, see `CTVolume`; None where
+        it names none, or was not read.
     """
 
     name: str
     image: Path
     label: Path
     patient: str | None = None
+    header: str | None = None
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -89,7 +99,8 @@ def find_labelled(path: str | Path) -> LabelledSet:
     Raises
     ------
     CaseError
-        When it is none of these, or names no case.
+        When it is none of these, or names no case, or lacks an image or a label of
+        some: all of them in one report.
     """
     path = Path(path)
     file = path / DATASET if path.is_dir() else path
@@ -175,16 +186,36 @@ def _from_datalist(content: dict[str, Any], file: Path) -> LabelledSet:
     if not isinstance(items, list) or not all(isinstance(i, dict) for i in items):
         found = f"'training' of '{file.name}' is no list of cases."
         raise CaseError(found, _LAYOUTS)
-    cases = [_item(item, number, file) for number, item in enumerate(items, start=1)]
+    _refuse_incomplete(items, file)
+    cases = [_item(item, file) for item in items]
     return LabelledSet(_uniquely_named(cases), _label_values(content), "datalist")
 
 
-def _item(item: dict[str, Any], number: int, file: Path) -> LabelledCase:
-    paths = item.get("image"), item.get("label")
-    if not all(isinstance(path, str) and path for path in paths):
-        found = f"Case {number} of '{file.name}' does not name one image and one label."
+def _refuse_incomplete(items: list[dict[str, Any]], file: Path) -> None:
+    bad = [
+        f"case {number}"
+        for number, item in enumerate(items, start=1)
+        if not all(isinstance(path, str) and path for path in _paths(item))
+    ]
+    if bad:
+        which = some_of(bad)
+        found = f"'{file.name}' does not name one image and one label for {which}."
         raise CaseError(found, "Give each case an 'image' and a 'label'.")
-    image, label = (file.parent / str(path) for path in paths)
+
+
+def some_of(bad: Sequence[str]) -> str:
+    """Return the first `MOST_NAMED` of what is bad, and how many more there are."""
+    more = len(bad) - MOST_NAMED
+    shown = ", ".join(bad[:MOST_NAMED])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _paths(item: dict[str, Any]) -> tuple[Any, Any]:
+    return item.get("image"), item.get("label")
+
+
+def _item(item: dict[str, Any], file: Path) -> LabelledCase:
+    image, label = (file.parent / path for path in _paths(item))
     # Of our own sets the CT's name ends in nnU-Net's number of a channel.
     owner = _patient_in(stem(image).removesuffix("_0000"))
     return LabelledCase(stem(image), image, label, named_patient(item) or owner)
@@ -193,13 +224,55 @@ def _item(item: dict[str, Any], number: int, file: Path) -> LabelledCase:
 def named_patient(item: Mapping[str, Any]) -> str | None:
     """Return the patient that an item of a list names, None where it names none.
 
-    Capitals in the field's name and spaces around name and value do not count: a
-    patient who was overlooked could be learnt from and tested on.
+    The field is called one of `PATIENT_KEYS`, however that is written: a patient who
+    was overlooked could be learnt from and tested on. DICOM calls it ``PatientID``.
+    Spaces around the value do not count.
     """
-    said = {str(key).strip().lower(): value for key, value in item.items()}
-    known = (said.get(key) for key in PATIENT_KEYS)
-    named = (str(value).strip() for value in known if value is not None)
+    said = [(_bare(str(key)), value) for key, value in item.items()]
+    named = (
+        str(value).strip()
+        for known in PATIENT_KEYS
+        for key, value in said
+        if key == known and value is not None
+    )
     return next(filter(None, named), None)
+
+
+def _bare(key: str) -> str:
+    """Return a field's name without capitals, spaces, ``_`` and ``-``."""
+    return re.sub(r"[\s_-]", "", key).casefold()
+
+
+def unite_owners(
+    owners: Sequence[Owner], headers: Sequence[Owner | None]
+) -> list[Owner]:
+    """Return whose each case is, where some are known by their headers alone.
+
+    A case that the data set names and whose header has a key tells that both are one
+    person: all cases of the name and all cases of the key are then one patient's.
+    Headers do not unite cases that the data set names otherwise, unless a case in
+    between is known by its header alone: many anonymised sets have one PatientID for
+    all.
+
+    Parameters
+    ----------
+    owners : sequence of str, or of tuple of str
+        Of each case by the data set, else by its header, else by its own name.
+    headers : sequence of the same or None
+        By its header, be it named by the data set or not.
+    """
+    alone = set(owners)
+    same: dict[Owner, Owner] = {}
+
+    def first(owner: Owner) -> Owner:
+        while owner in same:
+            owner = same[owner]
+        return owner
+
+    for owner, header in zip(owners, headers, strict=True):
+        if header in alone and first(owner) != first(header):
+            same[first(header)] = first(owner)
+    return [first(owner) for owner in owners]
 
 
 def _uniquely_named(cases: list[LabelledCase]) -> tuple[LabelledCase, ...]:

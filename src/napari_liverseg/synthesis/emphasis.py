@@ -30,7 +30,7 @@ BORDER_MM = 9.0
 SMALL_MM, AROUND_MM = 12.0, 5.0
 """Largest radius of a small tumour, and how far about one training looks closely."""
 
-LOOK_ALIKES, LOOK_ALIKE_MM, CHOICE = 6, (4.0, 8.0), 12
+MIMICS, MIMIC_MM, CHOICE = 6, (4.0, 8.0), 12
 """How many places that stand out in a liver are looked at as closely as small tumours,
 of which radii, and among how many voxels each is chosen."""
 
@@ -81,7 +81,7 @@ def weigh_tumour(
     np.maximum(weights[box], np.uint8(round(weight)), out=weights[box])
 
 
-def weigh_look_alikes(
+def weigh_mimics(
     weights: NDArray[np.uint8],
     hu: NDArray[np.float32],
     liver: NDArray[np.bool_],
@@ -96,9 +96,9 @@ def weigh_look_alikes(
     inside = np.flatnonzero(liver)
     if not inside.size:
         return
-    voxels = rng.choice(inside, (LOOK_ALIKES, CHOICE))
+    voxels = rng.choice(inside, (MIMICS, CHOICE))
     away = np.abs(hu.ravel()[voxels] - np.float32(hu[liver].mean()))
-    for voxel in voxels[np.arange(LOOK_ALIKES), away.argmax(1)]:
+    for voxel in voxels[np.arange(MIMICS), away.argmax(1)]:
         index = np.unravel_index(int(voxel), liver.shape)
         z, y, x = (float(a[i]) for a, i in zip(axes_mm, index, strict=True))
-        weigh_tumour(weights, axes_mm, (z, y, x), float(rng.uniform(*LOOK_ALIKE_MM)))
+        weigh_tumour(weights, axes_mm, (z, y, x), float(rng.uniform(*MIMIC_MM)))

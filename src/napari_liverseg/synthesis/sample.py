@@ -22,7 +22,7 @@ from napari_liverseg.synthesis.bulge import bulge
 from napari_liverseg.synthesis.emphasis import (
     SMALL_MM,
     weigh_borders,
-    weigh_look_alikes,
+    weigh_mimics,
     weigh_tumour,
 )
 from napari_liverseg.synthesis.field import Axes, grid_axes
@@ -166,7 +166,7 @@ def draw_sample(
     if tumour is not None:
         labels[tumour] = TUMOUR
     weights = weigh_borders(tissues, organ, grid.spacing_mm)
-    weigh_look_alikes(weights, hu, labels == LIVER, axes, rng)
+    weigh_mimics(weights, hu, labels == LIVER, axes, rng)
     _plant_tumours(hu, labels, weights, tissues == Tissue.FAT, axes, rng)
     if rng.random() < BREATHING_SHARE:
         labels[breathe(hu, liver, axes, rng)] = 0

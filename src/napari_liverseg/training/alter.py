@@ -36,8 +36,12 @@ corners are then filled with what lies beside it."""
 
 
 def room_for(patch: Shape) -> Shape:
-    """Return the voxels that are cut for a patch that will be turned or stretched."""
-    z, y, x = (n + 2 * ceil(n * (ROOM - 1) / 2) for n in patch)
+    """Return the voxels that are cut for a patch that will be turned or stretched.
+
+    A lone slice stays one: with its neighbours the last slice of a case would be moved
+    out of the middle, and another one learnt from.
+    """
+    z, y, x = (n + 2 * ceil(n * (ROOM - 1) / 2) if n > 1 else n for n in patch)
     return z, y, x
 
 

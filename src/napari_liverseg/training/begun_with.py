@@ -33,7 +33,8 @@ def keep_beginning(
     keys : mapping of str to str
         By the name of a case or picture, the same for the same content.
     start : str or None
-        Hash of the model that it began from, if any.
+        Hash of the model or the file of weights that it began from, if any. Of a file
+        none was noted in trainings begun before that was done.
     what : str
         The data has, such as 'CT or labels'.
 
@@ -51,8 +52,8 @@ def keep_beginning(
         write_text(path, json.dumps(now, indent=1) + "\n")
         return
     before = _read(path)
-    if before["start"] != now["start"]:
-        found = "The model that this training began from is another one now."
+    if before["start"] not in (None, now["start"]):
+        found = "What this training began from is another one now."
         raise ModelError(found, "Put it back, or train into another folder.")
     others = [name for name, key in keys.items() if before["cases"].get(name) != key]
     if others:

@@ -19,7 +19,7 @@ from napari_liverseg.models.foreign_file import first_fault
 from napari_liverseg.models.gated_spec import GatedSpec
 from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import ABDOMEN_WINDOW_HU, ModelSpec
-from napari_liverseg.training.hub_weights import FILES, HUB
+from napari_liverseg.training.hub_weights import weights_title
 from napari_liverseg.training.segmentation_recipe import TUMOUR_WEIGHT, Names
 from napari_liverseg.training.start import names_of
 
@@ -108,7 +108,7 @@ def finished(
         first = ", whose first stage is kept" if start.has_finder else ""
         parts.append(f"begun from {start.model.name} {start.model.version}{first}")
     else:
-        parts += _say_hub(spec)
+        parts += _say_weights(spec)
     parts.append(", ".join(f"{name} {version(name)}" for name in PACKAGES))
     changes = {
         "training_data": "; ".join(parts),
@@ -201,12 +201,12 @@ def _say_drawn(spec: ModelSpec) -> list[str]:
     return [f"{drawn['share']:.0%} of its images drawn: phantoms{public}{cases}"]
 
 
-def _say_hub(spec: ModelSpec) -> list[str]:
-    """Return whose weights its encoder began with, where they were fetched."""
+def _say_weights(spec: ModelSpec) -> list[str]:
+    """Return whose weights its encoder began with."""
     weights = (yaml.safe_load(spec.recipe) or {}).get("weights")
-    if weights != HUB or not isinstance(spec.network, ResUNetSpec):
+    if weights is None or not isinstance(spec.network, ResUNetSpec):
         return []
-    return [f"encoder begun from {FILES[spec.network.depth].title}"]
+    return [f"encoder begun from {weights_title(weights, spec.network.depth)}"]
 
 
 def _names(recipe: SegmentationRecipe, start: Start | None) -> Names:

@@ -17,7 +17,7 @@ from napari_liverseg.core.segmentation import TUMOUR
 from napari_liverseg.io.itk_name import itk_name
 from napari_liverseg.io.keys import voxel_key
 from napari_liverseg.io.labelled_pictures import find_pictures, tell_patients
-from napari_liverseg.io.labelled_set import DATASET, find_labelled
+from napari_liverseg.io.labelled_set import DATASET, find_labelled, unite_owners
 from napari_liverseg.training.caseload import check_each
 from napari_liverseg.training.label_values import label_values
 from napari_liverseg.training.prepared_case import Reading, open_labelled
@@ -25,12 +25,13 @@ from napari_liverseg.training.segmentation_recipe import Names
 from napari_liverseg.training.whole_file import write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_liverseg.core.progress import IsCancelled, OnProgress
-    from napari_liverseg.io.labelled_pictures import LabelledPictures
+    from napari_liverseg.io.labelled_pictures import LabelledPicture, LabelledPictures
     from napari_liverseg.io.labelled_set import LabelledCase
 
 WITH, WITHOUT = "tumour", "none"
@@ -48,12 +49,18 @@ class Cut:
     ----------
     series_key, ct_key : str
         See `PreparedCase`.
+    owner : str
+        The patient by the data set, else by the CT's header, else the case's name.
+    header : str or None
+        The patient by the header.
     names_patient : bool
-        Whether the data set or the CT does.
+        Whether the data set or the header does.
     """
 
     series_key: str
     ct_key: str
+    owner: str
+    header: str | None
     names_patient: bool
 
 
@@ -102,8 +109,27 @@ def cut_slices(
     done = check_each(labelled, cut, on_progress, is_cancelled)
     _refuse_one_class(folder)
     found = find_pictures(folder)
+    pictures = _united(found.pictures, done)
     alone = sum(not case.names_patient for case in done.values())
-    return replace(found, note=tell_patients(found.pictures, alone, "CTs"))
+    note = tell_patients(pictures, alone, "CTs")
+    return replace(found, pictures=pictures, note=note)
+
+
+def _united(
+    pictures: Sequence[LabelledPicture], done: Mapping[str, Cut]
+) -> tuple[LabelledPicture, ...]:
+    """Return slices with the patients that data set and headers know together."""
+    owners = [cut.owner for cut in done.values()]
+    same = unite_owners(owners, [cut.header for cut in done.values()])
+    united = dict(zip(owners, same, strict=True))
+    whose = [done[picture.path.name.rpartition("_")[0]].owner for picture in pictures]
+    called = {
+        owner: picture.patient for owner, picture in zip(whose, pictures, strict=True)
+    }
+    return tuple(
+        replace(picture, patient=called.get(united[owner], united[owner]))
+        for owner, picture in zip(whose, pictures, strict=True)
+    )
 
 
 def _refuse_one_class(folder: Path) -> None:
@@ -134,7 +160,13 @@ def _cut(
             partial(_write, grey.round().astype(np.uint8)),
         )
     key = voxel_key(volume.hu)
-    return Cut(volume.series_key, key, names_patient=owner is not None)
+    return Cut(
+        volume.series_key,
+        key,
+        owner=owner or case.name,
+        header=volume.patient_key,
+        names_patient=owner is not None,
+    )
 
 
 def _write(grey: NDArray[np.uint8], part: Path) -> None:

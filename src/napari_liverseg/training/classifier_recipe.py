@@ -99,7 +99,8 @@ class ClassifierRecipe(Recipe):
     labels : Names
         Of CTs with label maps: what organ and lesion are called there.
     positive : str or None
-        Of two classes the one that is looked for; None takes 'tumour', else the last.
+        Of two classes the one that is looked for; None takes the one whose name does
+        not say that nothing is there, see `classifier_start.positive_class`.
     test_share, validation_share : float
         Of the patients for the final test, and of the others for choosing the best
         epoch and the cut-off.

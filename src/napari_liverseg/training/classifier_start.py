@@ -14,19 +14,21 @@ from napari_liverseg.models.backbone import (
     encoder_weights,
     resnet_weights,
 )
+from napari_liverseg.models.channels import TUMOUR, words_of
 from napari_liverseg.models.classifier import Classifier
 from napari_liverseg.models.classifier_spec import (
     ClassifierSpec,
     EncoderSpec,
     ResNetSpec,
 )
+from napari_liverseg.models.known_weights import file_sha256
 from napari_liverseg.models.resunet_spec import ResUNetSpec
 from napari_liverseg.models.spec import ModelSpec
 from napari_liverseg.models.store import QUICK, find_model
 from napari_liverseg.models.two_stage import TwoStage
 from napari_liverseg.training.card import NOT_CLINICAL
 from napari_liverseg.training.classifier_recipe import OwnEncoder
-from napari_liverseg.training.hub_weights import FILES, HUB, weights_file
+from napari_liverseg.training.hub_weights import weights_file, weights_title
 
 if TYPE_CHECKING:
     from napari_liverseg.core.progress import OnProgress
@@ -35,7 +37,13 @@ if TYPE_CHECKING:
         ResidualNetwork,
     )
 
-LIKELY_POSITIVE = "tumour"
+NOTHING_THERE = frozenset(
+    {
+        *("no", "non", "none", "not", "without", "free", "absent", "negative"),
+        *("normal", "healthy", "clear", "false", "0"),
+    }
+)
+"""Words of classes that are not looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +57,7 @@ class Beginning:
     network : Classifier
         With its first weights.
     start : str or None
-        Hash of the model whose encoder it has, if any.
+        Hash of the model whose encoder it has, or of the file of weights, if any.
     """
 
     spec: ClassifierSpec
@@ -83,12 +91,14 @@ def begin(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = Classifier(backbone, len(classes), recipe.dropout)
+    start = None if begun is None else begun.sha256
     if begun is not None:
         network.backbone.load_state_dict(encoder_weights(begun))
     elif not isinstance(wanted, OwnEncoder) and wanted.weights:
         assert isinstance(network.backbone, ResNetBackbone)
         file = weights_file(wanted.weights, wanted.depth, on_progress)
         network.backbone.load_state_dict(resnet_weights(file, network.backbone))
+        start = file_sha256(file)
     today = datetime.datetime.now(tz=datetime.UTC).date()
     spec = ClassifierSpec(
         name=recipe.name,
@@ -105,7 +115,7 @@ def begin(
         licence=recipe.licence,
         recipe=recipe.for_card(),
     )
-    return Beginning(spec, network, None if begun is None else begun.sha256)
+    return Beginning(spec, network, start)
 
 
 def positive_class(recipe: ClassifierRecipe, classes: tuple[str, ...]) -> str | None:
@@ -114,7 +124,8 @@ def positive_class(recipe: ClassifierRecipe, classes: tuple[str, ...]) -> str | 
     Raises
     ------
     CaseError
-        When the recipe names a class that is not there, or one of several.
+        When the recipe names a class that is not there, or one of several, or names
+        none and the two do not tell.
     """
     if recipe.positive is not None and recipe.positive not in classes:
         found = f"The recipe looks for '{recipe.positive}', which the data lacks."
@@ -124,15 +135,25 @@ def positive_class(recipe: ClassifierRecipe, classes: tuple[str, ...]) -> str | 
             found = f"The data has {len(classes)} classes, and a cut-off is for two."
             raise CaseError(found, "Leave 'positive' out: each class gets its ROC.")
         return None
-    likely = LIKELY_POSITIVE if LIKELY_POSITIVE in classes else classes[-1]
-    return recipe.positive or likely
+    return recipe.positive or _looked_for(classes)
+
+
+def _looked_for(classes: tuple[str, ...]) -> str:
+    """Return the one of two classes that is no 'nothing there', else the tumour."""
+    words = {name: words_of(name) for name in classes}
+    for likely in (
+        [name for name in classes if not words[name] & NOTHING_THERE],
+        [name for name in classes if words[name] & TUMOUR],
+    ):
+        if len(likely) == 1:
+            return likely[0]
+    found = f"Nothing says which of {' and '.join(classes)} is looked for."
+    raise CaseError(found, f"Name it: --set positive='{classes[-1]}'.")
 
 
 def _origin(wanted: ResidualNetwork) -> str:
     """Return what a residual network begins from, for the card."""
-    if wanted.weights == HUB:
-        return FILES[wanted.depth].title
-    return "weights of a file" if wanted.weights else "nothing"
+    return weights_title(wanted.weights, wanted.depth) if wanted.weights else "nothing"
 
 
 def _own_model(name: str) -> ModelSpec:

@@ -68,7 +68,8 @@ def _parts(models: Sequence[Compared]) -> Iterator[str]:
         "background too, so it is near 1 for any small structure. Tumour measures are "
         "of cases that have tumour, and left out where the data set labels none or a "
         "model knows none. 'Trained on' says how many of these cases a model has "
-        "seen; that is known of trainings alone. What a model has seen from which a "
+        "seen, those held out included, which chose the epoch that was kept; that is "
+        "known of trainings alone. What a model has seen from which a "
         "training began is unknown.</p>"
     )
     if any(case.is_seen for model in models for case in model.cases):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_liverseg.core.errors import CaseError
+from napari_liverseg.io.labelled_set import unite_owners
 from napari_liverseg.training.whole_file import write_text
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def keep_folds(
 def _refuse_patients_on_both_sides(
     folds: Folds, cases: Sequence[LabelledCase], file: str
 ) -> None:
-    owner = {case.name: case.owner for case in cases}
+    owner = _owners(cases)
     for fold, names in enumerate(folds.held_out):
         held_out = {owner[name] for name in names}
         if not held_out.isdisjoint(owner[name] for name in folds.train(fold)):
@@ -104,6 +105,13 @@ def _refuse_patients_on_both_sides(
                 f"fold {fold + 1} would be tested on a patient that it learnt from."
             )
             raise CaseError(found, "Train into another folder: folds are drawn anew.")
+
+
+def _owners(cases: Sequence[LabelledCase]) -> dict[str, tuple[str, str]]:
+    """Return whose each case is by its name, see `unite_owners`."""
+    headers = [("patient", case.header) if case.header else None for case in cases]
+    owners = unite_owners([case.owner for case in cases], headers)
+    return {case.name: owner for case, owner in zip(cases, owners, strict=True)}
 
 
 def draw_folds(cases: Sequence[LabelledCase], count: int, seed: int) -> Folds:
@@ -115,13 +123,11 @@ def draw_folds(cases: Sequence[LabelledCase], count: int, seed: int) -> Folds:
         When there are fewer patients than folds.
     """
     patients: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for case in cases:
-        patients[case.owner].append(case.name)
+    for name, owner in _owners(cases).items():
+        patients[owner].append(name)
     parts = count if count > 1 else min(HELD_OUT_PARTS, len(patients))
     if len(patients) < max(parts, 2):
-        found = f"{_count(len(patients), 'patient')} cannot make {max(parts, 2)} parts."
-        fewer = ", or ask for fewer --folds" if len(patients) > 1 else ""
-        raise CaseError(found, f"Add cases of other patients{fewer}.")
+        _refuse_few(len(patients), max(parts, 2), cases)
     order = np.random.default_rng((seed, 31)).permutation(len(patients))
     # By their cases: keys of patients are other ones on another computer.
     by_case = sorted(patients, key=lambda key: min(patients[key]))
@@ -135,6 +141,18 @@ def draw_folds(cases: Sequence[LabelledCase], count: int, seed: int) -> Folds:
         held_out = (min(held_out, key=len),)
     names = tuple(sorted(case.name for case in cases))
     return Folds(held_out, names, len(patients), _note(cases, len(patients)))
+
+
+def _refuse_few(patients: int, parts: int, cases: Sequence[LabelledCase]) -> None:
+    found = f"{_count(patients, 'patient')} cannot make {parts} parts."
+    fewer = ", or ask for fewer --folds" if patients > 1 else ""
+    step = f"Add cases of other patients{fewer}."
+    if patients < len({case.owner for case in cases}):
+        step += (
+            " Patients of several names count as one, since headers of their CTs do "
+            "not tell them apart: where that is wrong, let the list name each case's."
+        )
+    raise CaseError(found, step)
 
 
 def _note(cases: Sequence[LabelledCase], patients: int) -> str:

@@ -65,6 +65,13 @@ FILES = {
 stop a forger; the others are as independent projects that have the files quote them."""
 
 
+def weights_title(weights: str, depth: int) -> str:
+    """Return what a recipe's weights are, for a model's card: of a file its name."""
+    if weights == HUB:
+        return FILES[depth].title
+    return f"the weights '{PureWindowsPath(weights).name}'"
+
+
 def refuse_unpublished(weights: str | None, depth: int, width: float) -> None:
     """Refuse a recipe that asks for weights which nobody publishes.
 

@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,9 @@ be lost. A second one that is heard ends it at once."""
 
 SAVING_S = 120.0
 """How long a training that was asked to stop may take to save."""
+
+LEARNS = re.compile(r"\bepoch \d+ of \d+.* left\b", re.IGNORECASE)
+"""Lines of steps and epochs from the second step on; the first knows no time yet."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def retrain(
     out : Path
         Folder of the training.
     on_progress : callable
-        Told the share of the time and the last that the training said.
+        Told the share of the minutes and the last that the training said. Nobody
+        knows how long the cases take before it learns, and after: the total is 0.
     is_cancelled : callable
         Asked a few times a second; the training then ends, and what it had written is
         removed, where its folder is new.
@@ -116,7 +121,7 @@ def _follow(
     wish: Retraining, out: Path, on_progress: OnProgress, is_cancelled: IsCancelled
 ) -> dict[str, Any]:
     """Run a training to its end, see `retrain`."""
-    started = time.monotonic()
+    clock = LearningClock(wish.minutes)
     last, said = "Preparing the cases", []
     with _running(_command(wish, out)) as (process, lines):
         while True:
@@ -130,11 +135,37 @@ def _follow(
                     break
                 last = line
                 said.append(line)
-            share = min((time.monotonic() - started) / (60 * wish.minutes), 0.99)
-            on_progress(int(1000 * share), 1000, last)
+            on_progress(*clock.share(last), last)
     if process.returncode != 0:
         raise _failed(said)
     return read_comparison(out)
+
+
+class LearningClock:
+    """The share of a training's minutes that it has learnt.
+
+    Parameters
+    ----------
+    minutes : float
+        The most that it may learn.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self._minutes = minutes
+        self._started: float | None = None
+
+    def share(self, line: str) -> tuple[int, int]:
+        """Return ``(done, total)`` for what the training said last.
+
+        The total is 0 where the line is of other work than learning.
+        """
+        if not LEARNS.search(line):
+            return 0, 0
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now
+        share = min((now - self._started) / (60 * self._minutes), 0.99)
+        return int(1000 * share), 1000
 
 
 def read_comparison(out: Path) -> dict[str, Any]:

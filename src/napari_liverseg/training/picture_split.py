@@ -175,6 +175,7 @@ def _read(path: Path, labels: list[str], digest: str) -> PictureSplit:
         found = f"'{path.name}' cannot be read."
         raise CaseError(found, "Restore it, or train into another folder.") from error
     if not is_same or Counter(sum(parts, ())) != Counter(range(len(labels))):
-        found = f"'{path.name}' is a split of other pictures."
-        raise CaseError(found, "Give the same pictures, or train into another folder.")
+        found = f"'{path.name}' is a split of other pictures, or of other patients."
+        step = "Give the same pictures and patients, or train into another folder."
+        raise CaseError(found, step)
     return PictureSplit(*parts)

@@ -213,7 +213,9 @@ def prepare_case(case: LabelledCase, reading: Reading, cache: Path) -> PreparedC
         (folder / name).read_text(encoding="utf-8")
         for name in (SERIES_FILE, LABEL_FILE, CT_FILE, PATIENT_FILE)
     )
-    whose = replace(case, patient=case.patient or patient or None)
+    whose = replace(
+        case, patient=case.patient or patient or None, header=patient or None
+    )
     return PreparedCase(whose, folder, series, label, ct)
 
 
@@ -261,7 +263,7 @@ def _key(case: LabelledCase, reading: Reading) -> str:
     """Return a name that changes with the files and with how they are read."""
     said: list[object] = [FORMAT, reading.spacing_mm, sorted(reading.values.items())]
     said += [sorted(reading.known), reading.around]
-    if case.patient is None and not is_image_file(case.image):
+    if not is_image_file(case.image):
         # The header's patient is known by a key that is another one elsewhere, and a
         # patient of two keys would be on both sides of a fold.
         said.append(installation())

@@ -9,6 +9,7 @@ import torch
 from napari_liverseg.core.progress import ignore_progress
 from napari_liverseg.models.backbone import ResNetBackbone, resnet_weights
 from napari_liverseg.models.gated import Gated
+from napari_liverseg.models.known_weights import file_sha256
 from napari_liverseg.models.network import build_network
 from napari_liverseg.models.planar import Planar
 from napari_liverseg.models.resunet import ResUNet
@@ -52,6 +53,14 @@ def pretrained(
     for encoder in _encoders(network.net):
         encoder.load_state_dict(resnet_weights(file, encoder))
     return network
+
+
+def weights_sha256(recipe: SegmentationRecipe) -> str | None:
+    """Return the hash of the file that an encoder begins from, if any."""
+    if not isinstance(recipe, PlanarRecipe) or recipe.weights is None:
+        return None
+    assert isinstance(recipe.network, ResUNetSpec)
+    return file_sha256(weights_file(recipe.weights, recipe.network.depth))
 
 
 def _encoders(net: torch.nn.Module) -> list[ResNetBackbone]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 WORST = 6
 """Cases that are shown with a picture."""
 
+MUCH_ML = 2.0
+"""Lesions where none are that are half as bad as all of them missed."""
+
 
 def write_report(out: Path, spec: ModelSpec, folds: Folds, card: str) -> Path:
     """Write the report and the curves of all folds that have begun.
@@ -155,6 +158,8 @@ def _pictures(results: Sequence[CaseResult], folds: Folds, out: Path) -> str:
         said = f"{public_name(result.case, folds)}: organ {result.organ_dice:.3f}"
         if result.lesion_dice is not None:
             said += f", lesions {result.lesion_dice:.3f}"
+        elif result.false_lesion_ml:
+            said += f", {result.false_lesion_ml:.1f} ml of lesions where none are"
         figures.append(
             f'<figure><img alt="{escape(said)}" src="data:image/png;base64,{content}">'
             f"<figcaption>{escape(said)}</figcaption></figure>"
@@ -168,7 +173,10 @@ def _pictures(results: Sequence[CaseResult], folds: Folds, out: Path) -> str:
 
 
 def _badness(result: CaseResult) -> float:
+    """Return how bad a case is, from 0 to 1."""
     values = [1 - result.organ_dice]
     if result.lesion_dice is not None:
         values.append(1 - result.lesion_dice)
+    elif result.false_lesion_ml is not None:
+        values.append(result.false_lesion_ml / (result.false_lesion_ml + MUCH_ML))
     return sum(values) / len(values)

@@ -37,7 +37,7 @@ from napari_liverseg.training.order import (
     refuse_other_recipe,
 )
 from napari_liverseg.training.prepared_case import Reading
-from napari_liverseg.training.pretrained import pretrained
+from napari_liverseg.training.pretrained import pretrained, weights_sha256
 from napari_liverseg.training.report import write_report
 from napari_liverseg.training.result import assemble, known_result, save_whole
 from napari_liverseg.training.run import Run
@@ -84,11 +84,14 @@ def train(recipe: SegmentationRecipe, order: Order, ears: Ears) -> Trained:
         done = known_result(order, recipe.folds)
         if done is not None:
             return done
-        started = time.monotonic()
+        used_s = 0.0  # measuring a fold takes none of the next one's minutes
         for place, fold in enumerate(wanted):
             left = sum(not _is_fitted(order, later) for later in wanted[place:])
-            minutes = _minutes_for(recipe, started, max(left, 1))
-            if not _train_fold(run, fold, minutes):
+            started = time.monotonic()
+            if not _train_fold(run, fold, _minutes_for(recipe, used_s, max(left, 1))):
+                return _unfinished(run, was_stopped=True)
+            used_s += time.monotonic() - started
+            if not _measure_fold(run, fold):
                 return _unfinished(run, was_stopped=True)
         if run.rank > 0 or _missing(run):
             return _unfinished(run)
@@ -141,7 +144,7 @@ def _prepare(
     known_owners = [prepared.case for prepared in cases.values()]
     folds = keep_folds(path, known_owners, recipe.folds, recipe.seed)
     keys = {name: case.content_key for name, case in cases.items()}
-    begun_from = None if start is None else start.model.sha256
+    begun_from = weights_sha256(recipe) if start is None else start.model.sha256
     keep_beginning(order.out / BEGUN_FILE, keys, begun_from, "CT or labels")
     return Run(recipe, order, spec, start, cases, reading, folds, ears, rank)
 
@@ -156,31 +159,32 @@ def _is_fitted(order: Order, fold: int) -> bool:
 
 
 def _train_fold(run: Run, fold: int, minutes: float | None) -> bool:
-    """Train and measure a fold, as far as that was not done; False when stopped."""
+    """Train a fold if that was not done; False when stopped."""
+    if _is_fitted(run.order, fold):
+        return True
     folder = run.order.fold_folder(fold)
-    if not _is_fitted(run.order, fold):
-        work = FoldWork(
-            number=fold,
-            folder=folder,
-            train=tuple(run.cases[name] for name in run.folds.train(fold)),
-            held_out=_held_out(run, fold),
-            first=_first_network(run, fold),
-            minutes=minutes,
-        )
-        fitted = fit_fold(run.recipe, run.spec, work, run.order.place, _ears(run, fold))
-        if fitted.was_stopped:
-            return False
-        if run.rank == 0:
-            save_whole(fitted.network, run.unmeasured, folder / "model")
-    if run.rank == 0 and not (folder / MEASURES_FILE).is_file():
-        return _measure(run, fold)
+    work = FoldWork(
+        number=fold,
+        folder=folder,
+        train=tuple(run.cases[name] for name in run.folds.train(fold)),
+        held_out=_held_out(run, fold),
+        first=_first_network(run, fold),
+        minutes=minutes,
+    )
+    fitted = fit_fold(run.recipe, run.spec, work, run.order.place, _ears(run, fold))
+    if fitted.was_stopped:
+        return False
+    if run.rank == 0:
+        save_whole(fitted.network, run.unmeasured, folder / "model")
     return True
 
 
-def _measure(run: Run, fold: int) -> bool:
-    """Measure a fold's model, and give it its figures; False when stopped."""
+def _measure_fold(run: Run, fold: int) -> bool:
+    """Measure a fold's model if that was not done; False when stopped."""
     stop = run.ears.stop
     folder = run.order.fold_folder(fold)
+    if run.rank > 0 or (folder / MEASURES_FILE).is_file():
+        return True
     try:
         exam = Exam(
             run.reading,
@@ -195,7 +199,7 @@ def _measure(run: Run, fold: int) -> bool:
         own = read_spec(folder / "model")
         if isinstance(own.network, GatedSpec):
             ask_gate(own, fold + 1, cases, exam, folder)
-            left_open = without_gate(own)
+            left_open = as_run(without_gate(own), run.start, own.folder)
             measure_held_out(left_open, fold + 1, cases, exam, folder / OPEN_FOLDER)
         whole = as_run(own, run.start, own.folder)
         measure_held_out(whole, fold + 1, cases, exam, folder)
@@ -239,12 +243,12 @@ def _capital(text: str) -> str:
 
 
 def _minutes_for(
-    recipe: SegmentationRecipe, started: float, folds_left: int
+    recipe: SegmentationRecipe, used_s: float, folds_left: int
 ) -> float | None:
     """Return a fold's share of the minutes that are left."""
     if recipe.minutes is None:
         return None
-    left = recipe.minutes - (time.monotonic() - started) / 60
+    left = recipe.minutes - used_s / 60
     return max(left / folds_left, 0.01)
 
 

@@ -249,7 +249,7 @@ class Watch(Callback):
         left = self.pace.left_s(step)
         loss = self._loss_sum / self._loss_count
         text = f"epoch {epoch} of {self.recipe.epochs}, loss {loss:.3f}"
-        text += "" if left is None else f", {say_duration(left)} left"
+        text += "" if left is None else f", {say_duration(left)} {self._left}"
         self.ears.on_progress(step, self.pace.steps, text)
 
     def _words(self, epoch: Epoch) -> str:
@@ -260,7 +260,14 @@ class Watch(Callback):
         ):
             said += "" if value is None else f", Dice of {name} {value:.3f}"
         left = self.pace.left_s(epoch.step)
-        return said + ("" if left is None else f", {say_duration(left)} left at most")
+        if left is None:
+            return said
+        return f"{said}, {say_duration(left)} {self._left} at most"
+
+    @property
+    def _left(self) -> str:
+        """What the time left is of: nobody here knows of the folds to come."""
+        return "left of this fold" if self.recipe.folds > 1 else "left"
 
     @staticmethod
     def _all_agree(trainer: Trainer, wanted: bool) -> bool:

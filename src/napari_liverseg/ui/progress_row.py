@@ -34,8 +34,15 @@ def time_left(elapsed_s: float, share: float) -> str:
     return f"about {duration(elapsed_s * (1 - share) / share)} left"
 
 
+def tells_time(text: str) -> bool:
+    """Whether a line ends in the time left, such as 'about 9 min left at most'."""
+    return " left" in text.rpartition(", ")[2]
+
+
 class ProgressRow(QWidget):
     """Follows one `JobSlot`.
+
+    Of work that has no total, 0, the bar tells no share and no time.
 
     Parameters
     ----------
@@ -77,10 +84,10 @@ class ProgressRow(QWidget):
         if not self.cancel.isEnabled():
             return  # it says that it is stopping
         share = done / max(total, 1)
-        self.bar.setRange(0, STEPS)
+        self.bar.setRange(0, STEPS if total else 0)
         self.bar.setValue(round(share * STEPS))
         left = ""
-        if not text.endswith(" left"):  # some work knows better how long it takes
+        if not tells_time(text):  # some work knows better how long it takes
             left = time_left(time.monotonic() - self._began, share)
         self.label.setText(f"{text}, {left}" if left else text)
 

@@ -128,9 +128,11 @@ class RetrainSection(Section):
     def _on_done(self, result: dict[str, Any]) -> None:
         self._segment.list_anew()
         name = result["name"]
+        listed = self._segment.listed(name)
         answers = {"Use it": lambda: self.made.emit(name), "Later": lambda: None}
-        self.messages.show_message("made", Message(say_result(result), answers=answers))
-        self.set_status(f"Made {name}")
+        said = Message(say_result(result, listed), answers=answers)
+        self.messages.show_message("made", said)
+        self.set_status(f"Made {listed}")
 
     def _on_failed(self, error: Exception) -> None:
         self._segment.list_anew()  # Cancel may come when the model is made
@@ -175,12 +177,20 @@ def say_set(folder: Path) -> str:
     return f"{folder.name}: {cases} of {people}."
 
 
-def say_result(result: dict[str, Any]) -> str:
-    """Return what a training came to, beside the model that it began from."""
+def say_result(result: dict[str, Any], listed: str) -> str:
+    """Return what a training came to, beside the model that it began from.
+
+    Parameters
+    ----------
+    result : dict
+        See `own_process.read_comparison`.
+    listed : str
+        What the list of models calls the new one.
+    """
     new, old = result["held_out"], result["start_held_out"]
     cases = len(new)
     lines = [
-        f"'{result['name']}' is in the list of models; the old one is unchanged. "
+        f"'{listed}' is in the list of models; the old one is unchanged. "
         f"On {cases} held-out case{'s' if cases != 1 else ''}, old and new:"
     ]
     for key, title, form in COMPARED:

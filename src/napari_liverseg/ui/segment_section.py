@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from napari_liverseg.ui.run_options import RunOptionsBox
 from napari_liverseg.ui.section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari_liverseg.core.probabilities import Probabilities
     from napari_liverseg.core.progress import IsCancelled, OnProgress
     from napari_liverseg.core.volume import CTVolume
@@ -105,7 +108,7 @@ class SegmentSection(Section):
         volume, spec = self._session.volume, self.spec
         if volume is None or spec is None:
             return
-        self._volume, self._title = volume, spec.title
+        self._volume, self._title = volume, self.listed(spec.name)
         self.messages.clear_all()
         self.result.clear()
         self.plan.give_way()
@@ -122,20 +125,23 @@ class SegmentSection(Section):
     def use_model(self, name: str) -> None:
         """Choose a model by its name, be it new in the list or not."""
         self.list_anew()
-        names = [self.model.itemData(i).name for i in range(self.model.count())]
-        if name in names:
-            self.model.setCurrentIndex(names.index(name))
+        if name in self._names:
+            self.model.setCurrentIndex(self._names.index(name))
+
+    def listed(self, name: str) -> str:
+        """Return what the list calls a model; its name where it is not listed."""
+        names = self._names
+        return self.model.itemText(names.index(name)) if name in names else name
 
     def list_anew(self) -> None:
         """List the models that there are now; the chosen one stays chosen."""
         chosen = self.spec.name if self.spec else ""
         models = list_models()
         self.model.clear()
-        for spec in models:
-            self.model.addItem(spec.title, spec)
-        names = [spec.name for spec in models]
-        if chosen in names:
-            self.model.setCurrentIndex(names.index(chosen))
+        for spec, text in zip(models, told_apart(models), strict=True):
+            self.model.addItem(text, spec)
+        if chosen in self._names:
+            self.model.setCurrentIndex(self._names.index(chosen))
         self._on_model()
 
     def close_down(self) -> None:
@@ -153,6 +159,10 @@ class SegmentSection(Section):
         elif self.slot.running:
             reason = "A run is in progress"
         allow(self.run, reason, "Find the liver and its tumours")
+
+    @property
+    def _names(self) -> list[str]:
+        return [self.model.itemData(i).name for i in range(self.model.count())]
 
     def _on_case(self) -> None:
         if self._session.volume is not self._volume:
@@ -189,11 +199,18 @@ class SegmentSection(Section):
 
     def _on_model(self) -> None:
         spec = self.spec
-        self.card.setText(spec.notice if spec else "No model is installed.")
+        self.card.setText(self._notice(spec) if spec else "No model is installed.")
         self.options.fit(None)  # reading its weights is nothing for this thread
         for widget in (self.model, self.card):
-            widget.setToolTip(wrapped(spec.card) if spec else "")
+            widget.setToolTip(wrapped(f"{spec.name}\n{spec.card}") if spec else "")
         self._ask_plan()
+
+    def _notice(self, spec: Model) -> str:
+        """Return what to know of a model, after its name where the list needs it."""
+        if self.listed(spec.name) == spec.title:
+            return spec.notice
+        # The dock is narrow: the list's text is cut where the name stands.
+        return f"{spec.name}. {spec.notice}".rstrip()
 
     def _on_done(self, probabilities: Probabilities) -> None:
         self._fill_devices()
@@ -245,6 +262,16 @@ class SegmentSection(Section):
         for name, title in devices.items():
             self.device.addItem(title, name)
         self.device.setCurrentIndex(max(self.device.findData(chosen), 0))
+
+
+def told_apart(models: Iterable[Model]) -> list[str]:
+    """Return the models' titles, with the name behind each that others have too."""
+    models = tuple(models)
+    often = Counter(model.title for model in models)
+    return [
+        model.title if often[model.title] == 1 else f"{model.title} ({model.name})"
+        for model in models
+    ]
 
 
 class RunNews(QObject):
