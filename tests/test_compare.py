@@ -389,6 +389,23 @@ def test_figures_are_told_be_it_that_they_cannot_be_written(
     assert "lesion recall" in capsys.readouterr().out
 
 
+def test_models_that_call_liver_and_tumour_otherwise_are_compared(
+    data, tmp_path, capsys
+):
+    recipe = "labels: {organ: [Liver], lesion: [cancer]}"
+    write_random_model(tmp_path / "models" / "own", recipe=recipe, **COARSE)
+    write_random_model(tmp_path / "models" / "plain", **COARSE)
+    for runs in (("own", "plain"), ("own",)):
+        out = tmp_path / f"out {len(runs)}"
+        assert main(words(*runs, "--data", data, "-o", out)) == 0
+    with (tmp_path / "out 2" / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    both = [
+        [r["tumour_dice"] for r in rows if r["model"] == m] for m in ("own", "plain")
+    ]
+    assert both[0] == both[1]
+
+
 def test_what_cannot_be_compared_is_refused_in_a_sentence(data, tmp_path, capsys):
     out = tmp_path / "out"
     (tmp_path / "begun").mkdir()

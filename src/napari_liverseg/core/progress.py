@@ -10,7 +10,10 @@ IN_LINES = "NAPARI_LIVERSEG_PROGRESS_LINES"
 """Set to 1 for a command by a program that reads its progress from a pipe."""
 
 OnProgress = Callable[[int, int, str], None]
-"""Called with ``(done, total, text)``; `text` says what is being done."""
+"""Called with ``(done, total, text)``; `text` says what is being done.
+
+A total of 0 says that nobody knows how long it takes.
+"""
 
 IsCancelled = Callable[[], bool]
 """Returns True once the user wants the work to stop."""

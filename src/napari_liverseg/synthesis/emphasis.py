@@ -20,9 +20,12 @@ LEAST, MOST = 3.0, 20.0
 """How often what is looked at closely counts in the cross-entropy, on either side of
 a border: more of the training goes there, and no class is favoured."""
 
-LIVER_LIKE = (Tissue.VEIN, Tissue.HEART, Tissue.GALLBLADDER)
-"""Tissues that networks take into the liver first: where each lies on it, the two
-are told apart by shape and place alone when contrast medium has made them alike."""
+LIVER_LIKE = (
+    Tissue.VEIN, Tissue.HEART, Tissue.GALLBLADDER, Tissue.STOMACH, Tissue.BOWEL,
+)  # fmt: skip
+"""Tissues that networks take for liver or for its tumours first: where each lies on it,
+they are told apart by shape and place alone when contrast medium has made them alike.
+"""
 
 BORDER_MM = 9.0
 """How far from liver and one of them a voxel counts as between both."""

@@ -16,6 +16,7 @@ from napari_liverseg.inference.predictor import Predictor
 from napari_liverseg.io.keys import voxel_key
 from napari_liverseg.io.labelled_set import OWN_ID, find_labelled
 from napari_liverseg.measure.case import measure_case
+from napari_liverseg.models.channels import recognise
 from napari_liverseg.models.classifier_spec import CLASSIFIER_FILE
 from napari_liverseg.models.digest import digest_of
 from napari_liverseg.models.store import find_model
@@ -219,11 +220,23 @@ def _seen_by(run: str, model: Model) -> Seen | None:
 def _names(models: Iterable[Model]) -> Names:
     """Return the labels that models were trained for; liver where none says so."""
     own = (trained_part(model) for model in models)
-    wanted = {names_of(spec) for spec in own if spec is not None}
+    wanted = {_plain(names_of(spec)) for spec in own if spec is not None}
     if len(wanted) > 1:
         found = "These models were trained for different labels."
         raise ModelError(found, "Compare models of one organ at a time.")
     return next(iter(wanted), Names())
+
+
+def _plain(names: Names) -> Names:
+    """Return no names where they mean liver and its tumours, as is recognised."""
+    told = dict(enumerate((*names.organ, *names.lesion)))
+    try:
+        found = recognise(told)
+    except ModelError:
+        return names
+    organ, lesion = range(len(names.organ)), range(len(names.organ), len(told))
+    is_whole = found.liver == tuple(organ) and found.tumour == tuple(lesion)
+    return Names() if is_whole and found.tumour else names
 
 
 def _reached(

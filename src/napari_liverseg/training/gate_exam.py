@@ -90,7 +90,7 @@ def ask_gate(
     found = []
     for number, prepared in enumerate(cases, start=1):
         stop_if(exam.is_cancelled)
-        text = f"asking the first stage about held-out case {number}"
+        text = f"asking the first stage about held-out case {number} of {len(cases)}"
         exam.on_progress(number - 1, len(cases), text)
         said = slice_probabilities(network, model, prepared)
         bears = _slices_with(prepared, TUMOUR)[_slices_with(prepared, LIVER)]

@@ -128,7 +128,8 @@ def measure_held_out(
     predictor = Predictor(model, exam.device)
     results = []
     for number, prepared in enumerate(cases, start=1):
-        exam.on_progress(number - 1, len(cases), f"measuring held-out case {number}")
+        text = f"measuring held-out case {number} of {len(cases)}"
+        exam.on_progress(number - 1, len(cases), text)
         volume, truth = open_labelled(prepared.case, exam.reading)
         believed = predictor.predict(
             volume, is_cancelled=exam.is_cancelled, options=as_it_comes(model)

@@ -196,7 +196,8 @@ class SegmentationRecipe(Recipe):
         if self.start is None and None in given:
             msg = "without a start, spacing_mm, patch and network must be given"
             raise ValueError(msg)
-        if self.drawn and self.labels.organ and set(self.labels.organ) != {"liver"}:
+        organs = {name.lower() for name in self.labels.organ}
+        if self.drawn and organs and organs != {"liver"}:
             msg = "drawn images show livers, and labels.organ asks for another organ"
             raise ValueError(msg)
         return self
