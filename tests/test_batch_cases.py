@@ -133,6 +133,28 @@ def test_a_list_that_cannot_be_meant_is_refused(tmp_path, text, said):
         find_cases(listed, tmp_path / "out")
 
 
+LONG = "x" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,name\na.nii,x\n~nobodyatall/x.nii,y\n", "Line 3 of.*whole path"),
+        ("path,name\na\0.nii,x\n", "Line 2 of.*no file here"),
+        (f"path\na.nii\n{LONG[:5000]}\n", "Line 3 of.*no file here"),
+        (f"path,name\na.nii,x\nb.nii,{LONG}\n", "Line 3 of.*quotation mark"),
+        (f'path,name\na.nii,x\nb.nii,"\n{LONG}\n', "begins in line 3 of"),
+        (f"path,{LONG}\na.nii,x\n", "Line 1 of.*quotation mark"),
+    ],
+    ids=["home", "zero", "long", "field", "quotation", "heading"],
+)
+def test_a_line_that_no_list_can_have_is_named(tmp_path, text, said):
+    listed = tmp_path / "list.csv"
+    listed.write_text(text)
+    with pytest.raises(CaseError, match=said):
+        find_cases(listed, tmp_path / "out")
+
+
 def test_a_list_that_is_no_text_is_refused(tmp_path):
     listed = tmp_path / "list.csv"
     listed.write_bytes("path\nmüller.nii\n".encode("latin-1"))

@@ -25,6 +25,7 @@ def _numbered(*names):
         "liver and lesions",
         "liver_including_tumors",
         "LiverTissue",
+        "liver without liver tumours",
     ],
 )
 def test_names_that_mean_liver(name):
@@ -71,6 +72,8 @@ def test_names_that_mean_a_tumour_of_the_liver(name):
         "liver_segment_3",
         "benign lesion",
         "liver box",
+        "non-liver tumour",
+        "tumour without the liver",
     ],
 )
 def test_names_that_mean_neither(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,13 @@ from cli_cases import (
 )
 from dicom_factory import Style, write_series
 from io_cases import GRID
+from napari_liverseg.batch.cases import Case
+from napari_liverseg.batch.finished import finished
+from napari_liverseg.batch.order import Wish
 from napari_liverseg.cli import main
+from napari_liverseg.core.errors import ExportError
+from napari_liverseg.core.probabilities import Thresholds
+from napari_liverseg.models.store import find_model
 from tiny_model import write_random_model, write_threshold_model
 
 
@@ -136,6 +143,22 @@ def test_the_report_names_neither_patient_nor_place(ct, model, tmp_path):
     text = (out / "report.json").read_text()
     assert "DOE" not in text
     assert str(tmp_path) not in text
+
+
+def test_a_batch_knows_the_result_again_and_takes_it_for_no_other_cts(
+    ct, model, tmp_path
+):
+    out = tmp_path / "out" / "ct"
+    words = ["segment", str(ct), "-o", str(out), "--model", str(model)]
+    assert main([*words, "--device", "cpu"]) == 0
+    wish = Wish(find_model(str(model)), Thresholds())
+    assert finished(Case("ct", ct), tmp_path / "out", wish)
+    other = tmp_path / "other" / ct.name
+    other.parent.mkdir()
+    shutil.copyfile(ct, other)
+    os.utime(other, (1_000_000, 1_000_000))
+    with pytest.raises(ExportError, match="another or an older CT"):
+        finished(Case("ct", other), tmp_path / "out", wish)
 
 
 def test_segment_refuses_to_replace_results_unless_told(ct, model, tmp_path, capsys):

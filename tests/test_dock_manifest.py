@@ -212,6 +212,9 @@ def test_what_a_file_calls_its_values_is_chosen_already(qtbot):
     qtbot.addWidget(dialog)
     assert dialog.mapping() == {1: 2, 2: 1}
     assert dialog.ok.isEnabled()
+    dialog = MappingDialog({1: "Liver without tumor", 2: "kidney tumor"})
+    qtbot.addWidget(dialog)
+    assert dialog.mapping() == {1: 1}
 
 
 @pytest.mark.gui

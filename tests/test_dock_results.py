@@ -3,6 +3,7 @@
 import functools
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,12 +31,14 @@ from napari_liverseg.core.errors import (
     ModelError,
 )
 from napari_liverseg.inference.devices import resolve
+from napari_liverseg.io import folder_lock
 from napari_liverseg.io.open import open_ct
+from napari_liverseg.io.retraining_set import add_case
 from napari_liverseg.ui import launch
 from napari_liverseg.ui.cluster_device import ASK
 from napari_liverseg.ui.compare_section import STALE, STALE_TRUTH
 from napari_liverseg.ui.dock import LiverDock
-from napari_liverseg.ui.export_section import NO_PATIENT
+from napari_liverseg.ui.export_section import NO_PATIENT, holds
 from napari_liverseg.ui.mapping_dialog import MappingDialog
 from napari_liverseg.ui.reader import read_layers
 from napari_liverseg.ui.segment_section import NVIDIA
@@ -310,8 +313,6 @@ def test_a_no_to_replacing_a_case_hides_no_other_error(
     folder = tmp_path / "set"
     with qtbot.waitSignal(dock.export.slot.done, timeout=20_000):
         dock.export.add_to_set(folder)
-    index = folder / "cases.json"
-    index.write_text(index.read_text(encoding="utf-8") + "}", encoding="utf-8")
     seen_with_question = []
 
     def no(*_):
@@ -319,11 +320,34 @@ def test_a_no_to_replacing_a_case_hides_no_other_error(
         return QMessageBox.StandardButton.No
 
     monkeypatch.setattr(QMessageBox, "question", no)
-    with qtbot.waitSignal(dock.export.slot.failed, timeout=20_000):
+    monkeypatch.setattr(folder_lock, "PATIENCE_S", 0.1)
+    with (
+        folder_lock.locked(folder),
+        qtbot.waitSignal(dock.export.slot.failed, timeout=20_000),
+    ):
         dock.export.add_to_set(folder)
     told = dock.export.messages.message("export")
     assert seen_with_question == [told]
+    assert "Somebody else" in told.text
+    # Nobody can say whether an index that is no JSON holds the case.
+    index = folder / "cases.json"
+    index.write_text(index.read_text(encoding="utf-8") + "}", encoding="utf-8")
+    with qtbot.waitSignal(dock.export.slot.failed, timeout=20_000):
+        dock.export.add_to_set(folder)
+    assert seen_with_question == [told]
+    told = dock.export.messages.message("export")
     assert "cases.json' of the retraining set cannot be read" in told.text
+
+
+def test_another_part_of_a_series_is_no_case_to_replace(dock, tmp_path):
+    _filled(dock)
+    shown = dock.session.volume
+    upper = replace(shown, hu=shown.hu[::-1].copy())
+    folder = tmp_path / "set"
+    assert not holds(folder, shown)
+    add_case(folder, shown, dock.session.segmentation())
+    assert holds(folder, shown)
+    assert not holds(folder, upper)
 
 
 def test_only_the_layers_of_one_label_map_are_written(dock, tmp_path):

@@ -257,6 +257,65 @@ def test_values_that_a_header_names_otherwise_are_not_taken_as_ours(tmp_path):
     assert (read_label_map(nameless, None).labels == labels()).all()
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("Liver vessels", "Liver cyst lesion", "1 'Liver vessels' and 2 'Liver cyst"),
+        ("liver veins", "kidney tumor", "1 'liver veins' and 2 'kidney tumor'"),
+        ("Liver", "lung metastases", "calls 2 'lung metastases'"),
+    ],
+)
+def test_vessels_and_tumours_of_other_organs_are_not_taken_as_ours(
+    tmp_path, first, second, told
+):
+    path = _named(tmp_path / "other.seg.nrrd", v1=first, v2=second)
+    with pytest.raises(CaseError, match=told):
+        read_label_map(path, None)
+
+
+def test_a_liver_without_its_tumour_is_read_as_liver(tmp_path):
+    path = _named(tmp_path / "m.seg.nrrd", v1="Liver without tumor", v2="LiverTumor")
+    assert (read_label_map(path, None).labels == labels()).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("liver", "Liver", "LIVER", "whole liver", "liver_parenchyma", "Liver mask"),
+        *("Liver without tumor", "healthy liver", "non-tumor liver", "liver_seg"),
+        *("Liver + tumour", "liver including lesions"),
+    ],
+)
+def test_names_of_segments_that_mean_liver(name):
+    assert meaning(name) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tumor", "Tumour", "lesion", "neoplasm", "Mass", "HCC", "Liver metastases"),
+        *("LiverTumor", "Liver_Tumor", "hepatic lesion", "metastatic liver tumor"),
+        *("Neoplasm, Secondary", "Hepatocellular carcinoma (HCC)", "tumor_mask"),
+        *("Liver tumour 1", "Lesion_2", "Tumor3", "HCC1", "TUMOR 12", "mass_01"),
+    ],
+)
+def test_names_of_segments_that_mean_a_tumour_of_the_liver(name):
+    assert meaning(name) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "Segment_1", "1", "ribs", "hepatic", "hepatic vessel", "liver cyst"),
+        *("kidney tumor", "Liver tumour vessel", "benign lesion", "tumor-free"),
+        *("liver segment 3", "Liver 3", "left liver lobe", "liver box", "perilesional"),
+        *("non-liver tumour", "no liver tumor", "tumour without the liver"),
+    ],
+)
+def test_names_of_segments_that_mean_neither(name):
+    assert meaning(name) is None
+
+
 def test_names_of_3d_slicer_are_read():
     names = segment_names(real("slicer/Segmentation.seg.nrrd"))
     assert names[1] == "ribs"

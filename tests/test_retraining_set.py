@@ -16,7 +16,7 @@ from napari_liverseg.io import folder_lock, retraining_set
 from napari_liverseg.io.label_map import read_label_map
 from napari_liverseg.io.labelled_set import find_labelled
 from napari_liverseg.io.open import open_ct
-from napari_liverseg.io.retraining_set import add_case, count_cases
+from napari_liverseg.io.retraining_set import add_case, count_cases, known_case
 from napari_liverseg.training.folds import draw_folds
 
 
@@ -97,6 +97,68 @@ def test_the_same_series_replaces_itself_only_by_decision(tmp_path, dataset):
     label = nib.load(dataset / "labelsTr" / f"{name}.nii.gz")
     assert label.get_fdata().sum() == 0
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
+
+
+def part(folder, name, *drop, patient="anna-1"):
+    """Return slices of one series as a case; all slices hold the same voxels."""
+    style = Style(series_uid="1.1", patient_id=patient, drop=drop)
+    write_series(folder / name, np.zeros(SHAPE, np.int16), GRID, style)
+    volume = open_ct(folder / name)
+    return volume, Segmentation(np.ones(volume.hu.shape, np.uint8), volume.geometry)
+
+
+def test_parts_of_one_series_are_cases_of_their_own(tmp_path, dataset):
+    low = part(tmp_path, "low", 4, 5, 6)
+    high = part(tmp_path, "high", 0, 1, 2)
+    whole = part(tmp_path, "whole")
+    assert low[0].series_key == high[0].series_key == whole[0].series_key
+    assert low[0].hu.shape == high[0].hu.shape
+    first = add_case(dataset, *low)
+    kept = {p: p.read_bytes() for p in dataset.glob("*Tr/*")}
+    assert known_case(dataset, low[0]) == first
+    assert known_case(dataset, high[0]) is None
+    # An answer to 'Replace it?' is about what was there, and of these is nothing.
+    second = add_case(dataset, *high, overwrite=True)
+    third = add_case(dataset, *whole)
+    assert [first, second, third] == [f"liver_P001_0{n}" for n in (1, 2, 3)]
+    assert {p: p.read_bytes() for p in kept} == kept
+    for name, (volume, segmentation) in zip(
+        (first, second, third), (low, high, whole), strict=True
+    ):
+        with pytest.raises(ExportError, match=name):
+            add_case(dataset, volume, segmentation)
+        assert add_case(dataset, volume, segmentation, overwrite=True) == name
+    assert count_cases(dataset) == (3, 1)
+
+
+def test_parts_of_a_series_without_a_patient_are_one_patients(tmp_path, dataset):
+    add_case(dataset, *case(tmp_path, "1.2", ""))
+    low = part(tmp_path, "low", 4, 5, 6, patient="")
+    names = [add_case(dataset, *low)]
+    assert count_cases(dataset) == (2, 2)
+    names.append(add_case(dataset, *part(tmp_path, "whole", patient="")))
+    assert names == ["liver_P002_01", "liver_P002_02"]
+    assert count_cases(dataset) == (3, 2)
+    add_case(dataset, *low, overwrite=True)
+    assert count_cases(dataset) == (3, 2)
+
+
+def test_an_entry_that_does_not_tell_its_volume_is_known_by_its_series(
+    tmp_path, dataset
+):
+    low, high = part(tmp_path, "low", 4, 5, 6), part(tmp_path, "high", 0, 1, 2)
+    name = add_case(dataset, *low)
+    index = json.loads((dataset / "cases.json").read_text())
+    index["cases"] = {
+        c: {n: k[n] for n in ("series", "patient")} for c, k in index["cases"].items()
+    }
+    (dataset / "cases.json").write_text(json.dumps(index))
+    for volume, segmentation in (low, high):
+        assert known_case(dataset, volume) == name
+        with pytest.raises(ExportError, match=name):
+            add_case(dataset, volume, segmentation)
+    assert add_case(dataset, *low, overwrite=True) == name
+    assert known_case(dataset, high[0]) is None
 
 
 @pytest.mark.parametrize("write", ["write_on_source", "write_label_map"])

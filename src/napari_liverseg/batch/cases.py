@@ -153,12 +153,27 @@ def _in_list(source: Path) -> list[Case]:
     table = csv.DictReader(
         text.splitlines(), delimiter=";" if head.count(";") > head.count(",") else ","
     )
+    try:
+        columns = table.fieldnames or ()
+    except csv.Error as error:
+        raise _no_row(source, 1, 1) from error
     # Whoever types them sets blanks behind the commas.
-    table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
+    table.fieldnames = [name.strip().lower() for name in columns]
     if "path" not in table.fieldnames:
         found = f"'{source.name}' has no column 'path'."
         raise CaseError(found, "Name the columns in its first line: path,name,series.")
-    return [_row(row, source, table.line_num) for row in table]
+    try:
+        return [_row(row, source, table.line_num) for row in table]
+    except csv.Error as error:
+        raise _no_row(source, table.line_num + 1, table.reader.line_num) from error
+
+
+def _no_row(source: Path, first: int, last: int) -> CaseError:
+    """Return the refusal of lines that the module csv cannot read as one row."""
+    what = f"Line {first}" if first >= last else f"What begins in line {first}"
+    found = f"{what} of '{source.name}' cannot be read as a row of a table."
+    step = "Look for a quotation mark that is not closed, or remove the line."
+    return CaseError(found, step)
 
 
 def _row(row: dict[str, str | None], source: Path, line: int) -> Case:
@@ -168,12 +183,22 @@ def _row(row: dict[str, str | None], source: Path, line: int) -> Case:
     if not path:
         found = f"Line {line} of '{source.name}' has no path."
         raise CaseError(found, "Fill the column 'path', or remove the line.")
-    place = source.parent / Path(path).expanduser()
-    name = name or _bare(place)
+    try:
+        place = source.parent / Path(path).expanduser()
+        name = name or _bare(place)
+    except (OSError, RuntimeError) as error:  # too long; or nobody has this home
+        raise _no_path(source, line) from error
+    if "\0" in path:
+        raise _no_path(source, line)
     if not _can_name_a_folder(name):
         found = f"Line {line} of '{source.name}' has a name that no folder can have."
         raise CaseError(found, "Use letters, digits, '-', '_' and '.' in 'name'.")
     return Case(name, place, series or None)
+
+
+def _no_path(source: Path, line: int) -> CaseError:
+    found = f"Line {line} of '{source.name}' has a path that no file here can have."
+    return CaseError(found, "Write out the whole path, or remove the line.")
 
 
 def _can_name_a_folder(name: str) -> bool:

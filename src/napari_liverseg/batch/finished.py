@@ -89,12 +89,13 @@ def _same_ct(report: dict[str, Any], case: Case) -> bool:
     """Whether the result is of the files of a case, and of the series it names."""
     from napari_liverseg.io.keys import series_key
 
-    # Reports of older versions lack it, and those of `segment` are of no batch.
-    if report.get("ct_files") is not None:
-        sight = sight_of(case.path.resolve())
-        if report["ct_files"] != ct_files(case, sight):
-            return False
-    if not _names_uid(case):
+    said, names_uid = report.get("ct_files"), _names_uid(case)
+    # Reports of older versions lack it: only a UID can prove them to be the same.
+    if said is None and not names_uid:
+        return False
+    if said is not None and said != ct_files(case, sight_of(case.path.resolve())):
+        return False
+    if not names_uid:
         return True
     return bool(report["case"] == series_key(case.series or "", report["decisions"]))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_liverseg.batch.order import empty_volume, unpack
 from napari_liverseg.batch.outputs import all_or_none
 from napari_liverseg.batch.result import FILES, PROBABILITY_FILES, Making, write_result
-from napari_liverseg.batch.summary import Row, Summary, row_of
+from napari_liverseg.batch.summary import Row, Summary, row_of, warning_codes
 from napari_liverseg.batch.work import refusal_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ class Ledger:
     def rows(self) -> tuple[Row, ...]:
         """What became of the cases so far."""
         return tuple(self._rows)
+
+    def skipped(self, name: str, report: dict[str, Any]) -> Row:
+        """Return the row of a case by the report that is there already.
+
+        What its earlier row says stays; without one, warnings are told by their
+        codes, for no report holds their words.
+        """
+        row = row_of(name, "skipped", report, warning_codes(report))
+        said = self._summary.problems_of(row)
+        return row if said is None else replace(row, problems=said)
 
     def skip(self, rows: list[Row]) -> None:
         """Take note of all cases that need not, or must not, be computed.

@@ -42,7 +42,7 @@ class Making:
     model_digest : str
         Of all that decides what the model says, see `digest_of`.
     ct_files : str or None
-        Which files the CT is, see `finished.ct_files`; None outside of a batch.
+        Which files the CT is, see `finished.ct_files`; None where that is not known.
     """
 
     run: RunRecord

@@ -19,7 +19,6 @@ from napari_liverseg.batch.hand import (
 from napari_liverseg.batch.ledger import Ledger, refusal
 from napari_liverseg.batch.order import Order, Refused, Unseen, card_of
 from napari_liverseg.batch.roll import Roll
-from napari_liverseg.batch.summary import row_of
 from napari_liverseg.batch.turn import Turn
 from napari_liverseg.core.errors import LiversegError
 
@@ -107,7 +106,7 @@ class Batch:
             if report is None:
                 self._turns.append(turn)
             else:
-                rows.append(row_of(name, "skipped", report))
+                rows.append(self._ledger.skipped(name, report))
         self._ledger.skip(rows)
 
     def run(self, crew: Crew) -> None:

@@ -6,6 +6,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from napari_liverseg.batch.data_files import data_files
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -31,9 +33,14 @@ def sight_of(path: Path) -> str:
 
 
 def files_of(path: Path) -> list[tuple[str, os.stat_result]]:
-    """Return each file of a case by its path inside it, with its size and times."""
+    """Return each file of a case by its path inside it, with its size and times.
+
+    Of a header that stands alone, the files of its voxels too.
+    """
     if not path.is_dir():
-        return [(path.name, path.stat())] if path.exists() else []
+        if not path.exists():
+            return []
+        return [(path.name, path.stat()), *data_files(path)]
     found = []
     for where, folders, names in os.walk(path):
         folders.sort()

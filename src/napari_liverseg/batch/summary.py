@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import secrets
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_liverseg.core.errors import ExportError
@@ -76,11 +76,25 @@ class Summary:
     def put(self, *rows: Row) -> None:
         """Add rows, in the place of earlier ones of the same name, and write."""
         for row in rows:
-            values = asdict(row).items()
-            self._rows[row.name] = {
-                k: "" if v is None else _one_line(v) for k, v in values
-            }
+            self._rows[row.name] = _cells(row)
         self.write()
+
+    def problems_of(self, row: Row) -> str | None:
+        """Return what an earlier row says of the result of this one, or None.
+
+        Parameters
+        ----------
+        row : Row
+            Of a result that is there already.
+        """
+        earlier = self._rows.get(row.name)
+        if earlier is None or earlier["status"] not in ("done", "skipped"):
+            return None
+        # A result that was replaced meanwhile, as by `segment`, has other figures.
+        same = _cells(replace(row, status="done", problems=""))
+        if {**earlier, "status": "done", "problems": ""} != same:
+            return None
+        return earlier["problems"]
 
     def write(self) -> None:
         """Write the whole table beside its place, and then put it there.
@@ -136,6 +150,13 @@ def row_of(
     )
 
 
+def warning_codes(report: dict[str, Any]) -> tuple[str, ...]:
+    """Return the codes of what the intake check warned of, as a report has them."""
+    # Reports of other programs, or of older versions, may lack them.
+    problems = report.get("problems") or ()
+    return tuple(p["code"] for p in problems if p["severity"] == "warning")
+
+
 def _read(path: Path) -> dict[str, dict[str, str]]:
     if not path.exists():
         return {}
@@ -150,6 +171,12 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
         found = f"The folder of results holds a '{SUMMARY_FILE}' that is not a batch's."
         raise ExportError(found, "Move it away, or choose another folder.")
     return rows
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Return a row as the table holds it."""
+    values = asdict(row).items()
+    return {k: "" if v is None else _one_line(v) for k, v in values}
 
 
 def _one_line(value: object) -> str:

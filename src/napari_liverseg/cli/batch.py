@@ -20,18 +20,27 @@ from napari_liverseg.cli.options import (
     as_decisions,
 )
 from napari_liverseg.cli.progress import progress_bar
-from napari_liverseg.core.errors import CaseError, LiversegError, MissingExtraError
+from napari_liverseg.core.errors import (
+    CaseError,
+    ExportError,
+    LiversegError,
+    MissingExtraError,
+)
 from napari_liverseg.core.probabilities import Thresholds
 from napari_liverseg.inference.options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from napari_liverseg.batch.address import TlsFiles
     from napari_liverseg.batch.crew import Crew
     from napari_liverseg.batch.order import Wish
     from napari_liverseg.batch.summary import Row
     from napari_liverseg.core.progress import OnProgress
+
+
+LOCK_FILE = ".batch.lock"
 
 
 class Sending(StrEnum):
@@ -140,7 +149,7 @@ def run(source: Path, output: Path, wish: "Wish", place: Place) -> None:
     CaseError
         When some case was refused.
     LiversegError
-        When the batch could not start, or cannot go on.
+        When the batch could not start, as another one writes there, or cannot go on.
     """
     from napari_liverseg.batch.cases import find_cases
     from napari_liverseg.batch.outputs import make_folder
@@ -149,7 +158,7 @@ def run(source: Path, output: Path, wish: "Wish", place: Place) -> None:
 
     cases = find_cases(source, output)
     make_folder(output)
-    with progress_bar() as on_progress:
+    with _alone(output), progress_bar() as on_progress:
         work = Batch(cases, output, wish, Teller(on_progress))
         work.skip_finished()
         if work.waiting:
@@ -168,6 +177,18 @@ def run(source: Path, output: Path, wish: "Wish", place: Place) -> None:
         found = f"{refused} of {len(rows)} cases could not be segmented."
         step = f"{SUMMARY_FILE} says why; mend them and run again."
         raise CaseError(found, step)
+
+
+def _alone(output: Path) -> "AbstractContextManager[None]":
+    """Keep other batches out of a folder: each would undo rows of the other's table.
+
+    The system itself lets go of the lock of a batch that was killed.
+    """
+    from napari_liverseg.io.folder_lock import locked
+
+    step = "Wait until it has ended, or stop it; or choose another folder."
+    busy = ExportError(f"Another batch writes into '{output}'.", step)
+    return locked(output, LOCK_FILE, 0.0, busy)
 
 
 class Teller:

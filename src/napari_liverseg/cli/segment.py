@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_liverseg.batch.cases import Case
+from napari_liverseg.batch.finished import ct_files
 from napari_liverseg.batch.opening import open_chosen
 from napari_liverseg.batch.outputs import all_or_none
 from napari_liverseg.batch.report import peak_memory_mb, say_result
@@ -18,6 +20,7 @@ from napari_liverseg.batch.result import (
     write_probabilities,
     write_result,
 )
+from napari_liverseg.batch.sight import sight_of
 from napari_liverseg.cli.options import (
     DeviceName,
     LookName,
@@ -128,6 +131,7 @@ def run(job: Job) -> str:
         job.output, FILES, PROBABILITY_FILES, overwrite=job.overwrite
     ) as unfinished:
         model = find_model(job.model) if job.model else default_model()
+        files = _ct_files(job)
         volume = open_chosen(job.path, job.series, job.decisions)
         _say_warnings(volume)
         with progress_bar() as on_progress:
@@ -142,16 +146,29 @@ def run(job: Job) -> str:
         passed = time.perf_counter() - started
         digest = digest_of(model)
         making = Making(
-            probabilities.run, job.thresholds, passed, peak_memory_mb(), digest
+            probabilities.run, job.thresholds, passed, peak_memory_mb(), digest, files
         )
         report = write_result(unfinished, segmentation, volume, making)
         if job.probabilities:
             write_probabilities(unfinished, probabilities, volume)
     for note in probabilities.run.notes:
         typer.echo(printable(note), err=True)
-    files = FILES + PROBABILITY_FILES * job.probabilities
-    *first, last = (str(job.output / name) for name in files)
+    written = FILES + PROBABILITY_FILES * job.probabilities
+    *first, last = (str(job.output / name) for name in written)
     return f"{say_result(report)}\nWrote {', '.join(first)} and {last}."
+
+
+def _ct_files(job: Job) -> str | None:
+    """Return which files the CT is, so that a batch knows its result again.
+
+    It is asked before the CT is opened, so that files that are replaced meanwhile
+    count as others.
+    """
+    case = Case("", job.path, job.series)
+    try:
+        return ct_files(case, sight_of(job.path.resolve()))
+    except (OSError, RuntimeError):  # a link that leads nowhere, or to itself
+        return None
 
 
 def _refuse_file_name(output: Path) -> None:

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 NOBODY = Listener()
 
 NO_COARSE_LIVER = (
-    "The coarse pass found no liver: the model looked at every voxel instead."
+    "The coarse pass found no liver, or less than 300 ml: the model looked at every "
+    "voxel instead."
 )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_liverseg.core.errors import ExportError
 from napari_liverseg.core.segmentation import LABELS
 from napari_liverseg.io.folder_lock import locked
+from napari_liverseg.io.keys import volume_key
 from napari_liverseg.io.label_map import write_label_map
 from napari_liverseg.io.labelled_set import DATASET, INDEX, find_labelled
 from napari_liverseg.io.proven_file import prove_same_voxels, write_proven
@@ -36,8 +37,9 @@ def add_case(
     Both are written on the CT's source grid: ``imagesTr/ID_0000.nii.gz``,
     ``labelsTr/ID.nii.gz``, and ``dataset.json`` counts them. IDs such as
     ``liver_P001_02`` name the patient by a running number, so that folds can be
-    split by patient (a CT without a PatientID counts as a patient of its own);
-    ``cases.json`` keeps keyed digests, never identifiers.
+    split by patient (a series without a PatientID counts as a patient of its own);
+    ``cases.json`` keeps digests, never identifiers: of the series, which is keyed,
+    and of the volume, since the parts of one series are cases of their own.
     ``dataset.json`` is written last, and what fails before leaves no file of a new
     case: half a case would keep the whole set from being trained on.
 
@@ -50,7 +52,7 @@ def add_case(
     segmentation : Segmentation
         On the CT's grid.
     overwrite : bool
-        Whether the same series may replace what was added of it before.
+        Whether the same volume may replace what was added of it before.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def add_case(
     Raises
     ------
     ExportError
-        When the series is in the set already, a file cannot be written, or somebody
+        When the volume is in the set already, a file cannot be written, or somebody
         else goes on writing.
     GeometryMismatchError
         When the segmentation does not lie on the CT's grid.
@@ -76,13 +78,13 @@ def _add(
     folder: Path, volume: CTVolume, segmentation: Segmentation, *, overwrite: bool
 ) -> str:
     cases = _read_index(folder / INDEX)
-    known = next(
-        (c for c, k in cases.items() if k["series"] == volume.series_key), None
-    )
+    voxels = volume_key(volume.hu, volume.geometry)
+    known = _find(cases, volume.series_key, voxels)
     if known and not overwrite:
-        found = f"This series is in the retraining set already, as '{known}'."
+        found = f"This CT is in the retraining set already, as '{known}'."
         raise ExportError(found, "Agree to overwrite it, or choose another set.")
-    case = known or _new_id(cases, volume.patient_key)
+    patient = volume.patient_key or _unnamed(cases, volume.series_key, known)
+    case = known or _new_id(cases, patient)
     for name in ("imagesTr", "labelsTr"):
         _make(folder / name)
     label = folder / "labelsTr" / f"{case}{ENDING}"
@@ -92,10 +94,47 @@ def _add(
         # CT, which a full disk fails first, comes before the label map.
         write_on_source(image, volume.hu, volume, prove_same_voxels, overwrite=True)
         write_label_map(label, segmentation, volume, overwrite=True)
-    cases[case] = {"series": volume.series_key, "patient": volume.patient_key}
+    cases[case] = {
+        "series": volume.series_key,
+        "volume": voxels,
+        "patient": patient,
+    }
     _write_json(folder / INDEX, cases)
     _write_json(folder / DATASET, _dataset(len(cases)))
     return case
+
+
+def _find(
+    cases: dict[str, dict[str, str | None]], series: str, volume: str
+) -> str | None:
+    """Return the case of a volume, or else of a series whose volume nobody noted.
+
+    Sets made before volumes were noted name the series alone.
+    """
+    for noted in (volume, None):
+        for case, keys in cases.items():
+            if (keys["series"], keys["volume"]) == (series, noted):
+                return case
+    return None
+
+
+def _unnamed(
+    cases: dict[str, dict[str, str | None]], series: str, known: str | None
+) -> str | None:
+    """Return whose a case without a PatientID is; the parts of a series are one's.
+
+    They often overlap: as patients of their own, one part could be learnt from and
+    the other measured on. The series' key then stands for the patient of all.
+    """
+    if known:
+        return cases[known]["patient"]
+    parts = [keys for keys in cases.values() if keys["series"] == series]
+    if not parts:
+        return None
+    patient = next((p for k in parts if (p := k["patient"])), series)
+    for keys in parts:
+        keys["patient"] = keys["patient"] or patient
+    return patient
 
 
 @contextmanager
@@ -107,6 +146,25 @@ def _both_or_none(files: tuple[Path, Path], *, kept: bool) -> Iterator[None]:
         for file in () if kept else files:
             file.unlink(missing_ok=True)
         raise
+
+
+def known_case(folder: Path, volume: CTVolume) -> str | None:
+    """Return the case that `add_case` would replace, None where it is a new one.
+
+    Parameters
+    ----------
+    folder : Path
+        A retraining set; it may be missing.
+    volume : CTVolume
+
+    Raises
+    ------
+    ExportError
+        When the folder is no retraining set of ours, or its index cannot be read.
+    """
+    cases = _read_index(folder / INDEX)
+    voxels = volume_key(volume.hu, volume.geometry)
+    return _find(cases, volume.series_key, voxels)
 
 
 def count_cases(folder: Path) -> tuple[int, int]:
@@ -139,7 +197,12 @@ def _read_index(path: Path) -> dict[str, dict[str, str | None]]:
     try:
         cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
         return {
-            str(c): {n: k[n] for n in ("series", "patient")} for c, k in cases.items()
+            str(c): {
+                "series": k["series"],
+                "volume": k.get("volume"),
+                "patient": k["patient"],
+            }
+            for c, k in cases.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as broken:
         found = f"'{path.name}' of the retraining set cannot be read."

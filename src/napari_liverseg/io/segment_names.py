@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
+from napari_liverseg.core.liver_words import is_liver, is_tumour, words_in_order
 from napari_liverseg.core.segmentation import LIVER, TUMOUR
 from napari_liverseg.io.itk_name import itk_name
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = re.compile(r"Segment(\d+)_Name")
-OF_TUMOUR = ("tumo", "lesion", "cancer", "metasta", "hcc")
+OF_A_MASK = ("mask", "seg", "segmentation", "label")
+"""Words that programs add to what a mask shows; a 'segment' is a part of the liver."""
 
 
 def segment_names(path: Path) -> dict[int, str]:
@@ -46,11 +48,18 @@ def segment_names(path: Path) -> dict[int, str]:
 
 
 def meaning(name: str) -> int | None:
-    """Return the label that a segment's name means, None where it says neither."""
-    told = name.lower()
-    if any(word in told for word in OF_TUMOUR):
-        return TUMOUR
-    return LIVER if "liver" in told else None
+    """Return the label that a segment's name means, None where a word is not known.
+
+    Parameters
+    ----------
+    name : str
+        Judged by `liver_words`. Tumours may be numbered; 'Liver 3' may be a part.
+    """
+    words = tuple(w for w in words_in_order(name) if w not in OF_A_MASK)
+    if is_liver(words):
+        return LIVER
+    unnumbered = [word for word in words if not word.isdecimal()]
+    return TUMOUR if is_tumour(unnumbered) else None
 
 
 def named_otherwise(values: Iterable[int], names: Mapping[int, str]) -> list[int]:

@@ -1,8 +1,4 @@
-"""Which channels of a network are liver and liver tumour, told by their names.
-
-A name counts only where every word of it is understood: a vessel, a cyst, the
-tumour of another organ or a word never seen before makes it neither.
-"""
+"""Which channels of a network are liver and liver tumour, told by their names."""
 
 from __future__ import annotations
 
@@ -11,35 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_liverseg.core.errors import ModelError
+from napari_liverseg.core.liver_words import (
+    LIVER,
+    is_liver,
+    is_tumour,
+    words_in_order,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-LIVER = frozenset({"liver", "livers", "hepatic"})
-
-TUMOUR = frozenset(
-    {
-        *("tumor", "tumors", "tumour", "tumours", "cancer", "cancers"),
-        *("lesion", "lesions", "carcinoma", "carcinomas", "hcc"),
-        *("metastasis", "metastases", "neoplasm", "neoplasms"),
-    }
-)
-
-TUMOUR_KIND = frozenset(
-    {"malignant", "primary", "secondary", "focal", "hepatocellular", "of", "in", "the"}
-)
-"""Words beside one of `TUMOUR` that leave it a tumour of the liver."""
-
-LIVER_KIND = frozenset(
-    {"whole", "entire", "total", "healthy", "normal", "parenchyma", "tissue", "the"}
-)
-"""Words beside one of `LIVER` that leave it liver."""
-
-WITH = frozenset({"and", "or", "with", "plus", "including", "incl"})
-
-WITHOUT = frozenset(
-    {"no", "non", "without", "minus", "excluding", "excl", "except", "healthy"}
-)
 
 EVERY_SEGMENT = frozenset(range(1, 9))
 """Couinaud's segments; together they are the liver."""
@@ -78,8 +55,8 @@ def recognise(names: Mapping[int, str]) -> Channels:
         there, or a tumour may be that of another organ.
     """
     words = {channel: words_of(name) for channel, name in names.items()}
-    liver = {c for c, w in words.items() if _is_liver(w)}
-    tumour = {c for c, w in words.items() if _is_tumour(w)}
+    liver = {c for c, name in names.items() if is_liver(words_in_order(name))}
+    tumour = {c for c, w in words.items() if is_tumour(w)}
     segments = {c: n for c, w in words.items() if (n := _segment(w)) is not None}
     if not liver and set(segments.values()) >= EVERY_SEGMENT:
         liver = set(segments)
@@ -121,30 +98,6 @@ def choose(
         doubled = "The mapping names a channel as liver and as tumour."
         raise ModelError(doubled, _choice_of(names))
     return found
-
-
-def words_of(name: str) -> frozenset[str]:
-    """Return the words of a name in lower case, however they are joined."""
-    parted = re.sub(r"([a-z])([A-Z0-9])", r"\1 \2", name)
-    parted = parted.replace("+", " and ").replace("&", " and ")
-    return frozenset(re.findall(r"[^\W_]+", parted.lower()))
-
-
-def _is_liver(words: frozenset[str]) -> bool:
-    """Whether a name means liver, with its tumours or without them."""
-    if not words & LIVER:
-        return False
-    other = words - LIVER
-    if other & TUMOUR:
-        return bool(other & (WITH | WITHOUT)) and (
-            other <= TUMOUR | TUMOUR_KIND | LIVER_KIND | WITH | WITHOUT
-        )
-    return other <= LIVER_KIND and words != {"hepatic"}
-
-
-def _is_tumour(words: frozenset[str]) -> bool:
-    """Whether a name means a tumour, of the liver or of nothing named."""
-    return bool(words & TUMOUR) and words <= TUMOUR | TUMOUR_KIND | LIVER
 
 
 def _segment(words: frozenset[str]) -> int | None:

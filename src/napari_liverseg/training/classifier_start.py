@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_liverseg.core.errors import CaseError, ModelError
+from napari_liverseg.core.liver_words import TUMOUR, words_of
 from napari_liverseg.models.backbone import (
     ResNetBackbone,
     encoder_weights,
     resnet_weights,
 )
-from napari_liverseg.models.channels import TUMOUR, words_of
 from napari_liverseg.models.classifier import Classifier
 from napari_liverseg.models.classifier_spec import (
     ClassifierSpec,

@@ -13,9 +13,8 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from napari_liverseg.core.errors import ExportError, LiversegError
 from napari_liverseg.io.formats import WRITABLE
 from napari_liverseg.io.label_map import write_label_map
-from napari_liverseg.io.labelled_set import INDEX
 from napari_liverseg.io.proven_file import is_there, write_proven
-from napari_liverseg.io.retraining_set import add_case
+from napari_liverseg.io.retraining_set import add_case, known_case
 from napari_liverseg.measure.table import as_csv
 from napari_liverseg.ui import figures
 from napari_liverseg.ui.button import allow, primary_button, quiet_button
@@ -268,12 +267,14 @@ def write_case(
 
 
 def holds(folder: Path, volume: CTVolume) -> bool:
-    """Whether the index of a retraining set names a CT."""
+    """Whether a retraining set has a CT as a case, and not another part of its series.
+
+    It is none to replace where the set cannot be read.
+    """
     try:
-        index = (folder / INDEX).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return known_case(folder, volume) is not None
+    except (ExportError, OSError):
         return False
-    return f'"{volume.series_key}"' in index
 
 
 def write_measures(path: Path, measures: CaseMeasures) -> None:
